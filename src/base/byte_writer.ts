@@ -1,0 +1,86 @@
+const VARINT_BYTES_MAX = 10;
+const TWO_POW_32 = 0x1_0000_0000;
+
+/**
+ * A growing run of bytes that encoders append to. The fields are public because generated encoders and
+ * the frame writer use them directly: `bytes[0, length)` is what has been written.
+ */
+export class ByteWriter {
+  bytes: Uint8Array;
+  length = 0;
+
+  constructor(capacity = 256) {
+    this.bytes = new Uint8Array(capacity);
+  }
+
+  /** Makes room for `count` further bytes. Call it once before a run of direct stores to `bytes`. */
+  reserve(count: number): void {
+    const needed = this.length + count;
+    if (needed <= this.bytes.length) return;
+    const grown = new Uint8Array(Math.max(needed, this.bytes.length * 2));
+    grown.set(this.bytes.subarray(0, this.length));
+    this.bytes = grown;
+  }
+
+  byte(value: number): void {
+    this.reserve(1);
+    this.bytes[this.length++] = value;
+  }
+
+  write(source: Uint8Array): void {
+    this.reserve(source.length);
+    this.bytes.set(source, this.length);
+    this.length += source.length;
+  }
+
+  /** A protobuf varint of a whole number in [0, 2^53). */
+  varint(value: number): void {
+    this.reserve(VARINT_BYTES_MAX);
+    const bytes = this.bytes;
+    let at = this.length;
+    while (value >= TWO_POW_32) {
+      bytes[at++] = (value % 128) | 128;
+      value = Math.floor(value / 128);
+    }
+    value >>>= 0;
+    while (value > 127) {
+      bytes[at++] = (value & 127) | 128;
+      value >>>= 7;
+    }
+    bytes[at++] = value;
+    this.length = at;
+  }
+
+  /** A protobuf varint of a 64-bit integer; a negative one is written as its two's complement. */
+  varint64(value: bigint): void {
+    if (value >= 0n && value <= 0x1fffffffffffffn) return this.varint(Number(value));
+    this.reserve(VARINT_BYTES_MAX);
+    const unsigned = BigInt.asUintN(64, value);
+    let low = Number(unsigned & 0xffffffffn);
+    let high = Number(unsigned >> 32n);
+    const bytes = this.bytes;
+    while (high !== 0 || low > 127) {
+      bytes[this.length++] = (low & 127) | 128;
+      low = ((low >>> 7) | (high << 25)) >>> 0;
+      high >>>= 7;
+    }
+    bytes[this.length++] = low;
+  }
+
+  /** Sets a big-endian 32-bit number at a place that has been written before. */
+  setUint32(at: number, value: number): void {
+    this.bytes[at] = value >>> 24;
+    this.bytes[at + 1] = value >>> 16;
+    this.bytes[at + 2] = value >>> 8;
+    this.bytes[at + 3] = value;
+  }
+
+  /** A copy of what has been written. */
+  toBytes(): Uint8Array {
+    return this.bytes.slice(0, this.length);
+  }
+
+  clear(): void {
+    this.length = 0;
+  }
+}

@@ -1,0 +1,52 @@
+/**
+ * The store's durable side, as mvcc, lease and auth need it: etcd's backend, bucket by bucket. Writes are
+ * readable at once and become durable in order, a batch at a time; everything written between two
+ * `endEntry()` calls lands in the same durable transaction, together with the consistent index.
+ */
+export interface Backend {
+  put(bucket: BucketName, key: Uint8Array, value: Uint8Array): void;
+  delete(bucket: BucketName, key: Uint8Array): void;
+  get(bucket: BucketName, key: Uint8Array): Uint8Array | undefined;
+  /** Records of a small bucket (everything but "key") in key order. */
+  list(bucket: BucketName): { readonly key: Uint8Array; readonly value: Uint8Array }[];
+
+  /** Appends a record to bucket "key". `main`.`sub` is past every record put before. */
+  putRevision(main: number, sub: number, tombstone: boolean, keyValue: Uint8Array): void;
+  /** The marshalled KeyValue of a revision that is not a tombstone; the caller may keep the bytes. */
+  getRevision(main: number, sub: number): Uint8Array | undefined;
+  deleteRevision(main: number, sub: number, tombstone: boolean): void;
+  /**
+   * Visits records of bucket "key" from `main`.`sub` on, in order, until `visit` returns false or
+   * `recordsMax` were visited. The key-value bytes are valid only during the visit.
+   */
+  scanRevisions(
+    from: { readonly main: number; readonly sub: number },
+    recordsMax: number,
+    visit: (main: number, sub: number, tombstone: boolean, keyValue: Uint8Array) => boolean,
+  ): void;
+
+  /** Marks the border between two applied entries: a batch never splits an entry. */
+  endEntry(consistentIndex: number, term: number): void;
+  /** Resolves when everything put before is durable; rejects never: a failed commit ends the process. */
+  commit(): Promise<void>;
+  /** Consistent index that a *successful* durable commit covers: the WAL may be released up to here. */
+  readonly durableIndex: number;
+  readonly sizeBytes: number;
+  readonly inUseBytes: number;
+}
+
+/** etcd's buckets, in the order of its own backend hash (bucket names sorted). */
+export const bucketNames = [
+  "alarm",
+  "auth",
+  "authRoles",
+  "authUsers",
+  "cluster",
+  "key",
+  "lease",
+  "members",
+  "members_removed",
+  "meta",
+] as const;
+
+export type BucketName = (typeof bucketNames)[number];

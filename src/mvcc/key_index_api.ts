@@ -1,0 +1,71 @@
+/**
+ * The in-memory index from user keys to their revisions. A key's life is a list of generations; a
+ * generation is a run of revisions from a create to (usually) a tombstone. It holds no object per key:
+ * callers see numbers only. A `slot` names a key and stays valid until the key is compacted away;
+ * no slot is kept across a turn of the event loop.
+ */
+export interface KeyIndex {
+  /** Slot of a key that the index knows (perhaps only as deleted), or -1. */
+  find(key: Uint8Array): number;
+  /**
+   * Records a put; returns the slot. Afterwards `createMain(slot)`, `version(slot)` and so on describe
+   * this put: a key that was missing or deleted starts a generation with version 1.
+   */
+  put(key: Uint8Array, main: number, sub: number): number;
+  /** Records a delete of a live key: ends its generation. Returns false when the key is not live. */
+  tombstone(key: Uint8Array, main: number, sub: number): boolean;
+
+  /** Rebuilds one record at start-up, in revision order; `createMain` and `version` come from the stored KeyValue. */
+  restore(key: Uint8Array, main: number, sub: number, createMain: number, createSub: number, version: number): void;
+  restoreTombstone(key: Uint8Array, main: number, sub: number): void;
+
+  /**
+   * Positions the cursor at the newest put of the key at or before main revision `atMain`. True when the
+   * key is live there; then `hitMain`, `hitSub`, `hitCreateMain`, `hitVersion` describe it.
+   */
+  seek(key: Uint8Array, atMain: number): boolean;
+  readonly hitMain: number;
+  readonly hitSub: number;
+  readonly hitCreateMain: number;
+  readonly hitVersion: number;
+
+  /** Number of keys in [start, end) live at `atMain`; `end` undefined means no upper bound. */
+  count(start: Uint8Array, end: Uint8Array | undefined, atMain: number): number;
+  /**
+   * Walks keys in [start, end) live at `atMain` in key order. For each, the hit fields are set and
+   * `visit` is called; it returns false to stop. `keyBytes(slot)` copies the key out.
+   */
+  visit(
+    start: Uint8Array,
+    end: Uint8Array | undefined,
+    atMain: number,
+    visit: (slot: number) => boolean,
+  ): void;
+  keyBytes(slot: number): Uint8Array;
+
+  /** Facts of the newest put of a slot (after `put`, or when live). */
+  createMain(slot: number): number;
+  version(slot: number): number;
+  modMain(slot: number): number;
+  modSub(slot: number): number;
+  isLive(slot: number): boolean;
+
+  /**
+   * Drops what nobody can read after compaction at `atMain`, in slices: each call handles at most
+   * `keysMax` keys and returns true when the pass is complete. For each key the newest revision at or
+   * before `atMain` stays, unless it is a tombstone older than `atMain` (one exactly at `atMain` stays).
+   * Every revision at or before `atMain` that stays is reported to `keep`.
+   */
+  compactSlice(atMain: number, keysMax: number, keep: (main: number, sub: number) => void): boolean;
+  /**
+   * The revisions that a hash or compaction at `atMain` keeps, without changing anything: per key the
+   * newest one at or before `atMain`, a tombstone exactly at `atMain` excluded.
+   */
+  keepAt(atMain: number, keep: (main: number, sub: number) => void): void;
+
+  /** Keys known, deleted ones included. */
+  readonly keyCount: number;
+  readonly liveCount: number;
+  /** Bytes of all arenas and tables. */
+  readonly memoryBytes: number;
+}

@@ -1,0 +1,17 @@
+/** Time, as the outside supplies it. Leases, ticks and timeouts use the monotonic clock only. */
+export interface Clock {
+  /** Milliseconds, never going back; the origin means nothing. */
+  monotonicMs(): number;
+  /** Milliseconds since 1970-01-01T00:00:00Z. Only for log lines, ids and what people read. */
+  wallMs(): number;
+  /** Calls `run` once after `delayMs`; delays past 2^31 - 1 ms are waited for in full. */
+  after(delayMs: number, run: () => void): Timer;
+  /** Calls `run` every `periodMs` until cancelled. Late calls are not made up for. */
+  every(periodMs: number, run: () => void): Timer;
+  /** Calls `run` once in a coming turn of the event loop, after the sockets had theirs. */
+  soon(run: () => void): void;
+}
+
+export interface Timer {
+  cancel(): void;
+}

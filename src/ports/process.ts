@@ -1,0 +1,17 @@
+/** The process around the server. */
+export interface Process {
+  readonly pid: number;
+  readonly platform: string;
+  readonly arch: string;
+  readonly runtime: { readonly name: "node" | "bun" | "deno"; readonly version: string };
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly args: readonly string[];
+  residentBytes(): number;
+  cpuSeconds(): number;
+  onSignal(signal: "SIGTERM" | "SIGINT", run: () => void): void;
+  /** Ends the process by the signal's default action, so that the parent sees the signal. */
+  raise(signal: "SIGTERM" | "SIGINT"): void;
+  exit(code: number): never;
+  writeOut(text: string): void;
+  writeErr(text: string): void;
+}
