@@ -1,10 +1,16 @@
 declare const unit: unique symbol;
 type Unit<U extends string> = number & { readonly [unit]: U };
 
+/**
+ * A unit that the result of arithmetic enters without a cast, because the raft core counts in it
+ * everywhere. A value of another unit is still refused.
+ */
+type Flavor<U extends string> = number & { readonly [unit]?: U };
+
 /** Position in the raft log; the first entry is 1 and 0 means "before the log". */
-export type RaftIndex = Unit<"raft index">;
+export type RaftIndex = Flavor<"raft index">;
 /** Raft term; 0 means "before any election". */
-export type Term = Unit<"term">;
+export type Term = Flavor<"term">;
 /** Main revision of the store. Grows by one per write transaction; an empty store is at 1. */
 export type Revision = Unit<"revision">;
 
