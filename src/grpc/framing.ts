@@ -1,0 +1,103 @@
+import { EMPTY_BYTES } from "../base/bytes.ts";
+import type { Compression } from "../ports/compression.ts";
+import { Code, RpcError } from "./status.ts";
+
+/** Bytes before each message: a flag byte (1 = compressed) and a big-endian length. */
+export const MESSAGE_PREFIX_BYTES = 5;
+
+export interface MessageLimits {
+  /** Largest message accepted, before and after decompression. */
+  readonly receiveBytesMax: number;
+}
+
+/** Reads the length of a prefix at `at`. */
+export function messageLength(bytes: Uint8Array, at: number): number {
+  return (bytes[at + 1]! * 0x1000000) + ((bytes[at + 2]! << 16) | (bytes[at + 3]! << 8) | bytes[at + 4]!);
+}
+
+/** Refuses a message by its prefix alone, before any of it is buffered. */
+export function checkMessagePrefix(flags: number, length: number, limits: MessageLimits): void {
+  if (length > limits.receiveBytesMax) {
+    throw new RpcError(
+      Code.ResourceExhausted,
+      `grpc: received message larger than max (${length} vs. ${limits.receiveBytesMax})`,
+    );
+  }
+  if (flags > 1) throw new RpcError(Code.Internal, `grpc: received unexpected payload format ${flags}`);
+}
+
+/** Undoes a message's compression; the output is capped while it is produced. */
+export function decompressMessage(
+  bytes: Uint8Array,
+  encoding: string | undefined,
+  compression: Compression,
+  limits: MessageLimits,
+): Uint8Array {
+  if (encoding === undefined || encoding === "" || encoding === "identity") {
+    throw new RpcError(Code.Internal, "grpc: compressed flag set with identity or empty encoding");
+  }
+  const result = compression.gunzip(bytes, limits.receiveBytesMax);
+  if (result === "too large") {
+    throw new RpcError(
+      Code.ResourceExhausted,
+      `grpc: received message after decompression larger than max ${limits.receiveBytesMax}`,
+    );
+  }
+  if (result === "malformed") {
+    throw new RpcError(Code.Internal, "grpc: failed to decompress the received message: malformed gzip data");
+  }
+  return result;
+}
+
+/**
+ * Cuts a stream of DATA payloads into messages. Memory held is at most one message, whose length was
+ * checked, plus a prefix. `onMessage` may be called several times per `push`.
+ */
+export class MessageReader {
+  readonly #prefix = new Uint8Array(MESSAGE_PREFIX_BYTES);
+  readonly #limits: MessageLimits;
+  readonly #onMessage: (compressed: boolean, bytes: Uint8Array) => void;
+  #prefixLength = 0;
+  #message: Uint8Array = EMPTY_BYTES;
+  #filled = 0;
+
+  constructor(limits: MessageLimits, onMessage: (compressed: boolean, bytes: Uint8Array) => void) {
+    this.#limits = limits;
+    this.#onMessage = onMessage;
+  }
+
+  /** Throws `RpcError` on a prefix that is refused; the stream is then of no more use. */
+  push(chunk: Uint8Array, start: number, end: number): void {
+    let at = start;
+    while (at < end) {
+      if (this.#prefixLength < MESSAGE_PREFIX_BYTES) {
+        this.#prefix[this.#prefixLength++] = chunk[at++]!;
+        if (this.#prefixLength < MESSAGE_PREFIX_BYTES) continue;
+        const length = messageLength(this.#prefix, 0);
+        checkMessagePrefix(this.#prefix[0]!, length, this.#limits);
+        if (at + length <= end) { // The message lies in this chunk: no copy.
+          this.#prefixLength = 0;
+          this.#onMessage(this.#prefix[0] === 1, chunk.subarray(at, at + length));
+          at += length;
+          continue;
+        }
+        this.#message = new Uint8Array(length);
+        this.#filled = 0;
+      }
+      const taken = Math.min(end - at, this.#message.length - this.#filled);
+      this.#message.set(chunk.subarray(at, at + taken), this.#filled);
+      this.#filled += taken;
+      at += taken;
+      if (this.#filled < this.#message.length) return;
+      const message = this.#message;
+      this.#message = EMPTY_BYTES;
+      this.#prefixLength = 0;
+      this.#onMessage(this.#prefix[0] === 1, message);
+    }
+  }
+
+  /** True when the stream ended between messages. */
+  get atBoundary(): boolean {
+    return this.#prefixLength === 0;
+  }
+}
