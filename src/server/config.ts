@@ -1,0 +1,45 @@
+/** What a server needs to know, resolved: every field has its value, times are milliseconds. */
+export interface ServerConfig {
+  readonly name: string;
+  readonly dataDir: string;
+  /** Own directory of the log; "" puts it under the data directory. */
+  readonly walDir: string;
+  /** Members named at bootstrap: name to peer URLs. */
+  readonly initialCluster: ReadonlyMap<string, readonly string[]>;
+  readonly initialClusterToken: string;
+  readonly advertiseClientUrls: readonly string[];
+  readonly heartbeatMs: number;
+  readonly electionMs: number;
+  readonly preVote: boolean;
+  /** Entries applied between two releases of the log. */
+  readonly snapshotCount: number;
+  readonly maxWals: number;
+  readonly maxTxnOps: number;
+  /** Largest raft entry a client's request may become. */
+  readonly maxRequestBytes: number;
+  /** 0 for etcd's default of 2 GiB, below 0 for no quota. */
+  readonly quotaBackendBytes: number;
+  readonly backendBatchIntervalMs: number;
+  readonly backendBatchLimit: number;
+  readonly compactionBatchLimit: number;
+  readonly compactionSleepMs: number;
+  readonly autoCompaction: AutoCompaction;
+  readonly warningApplyMs: number;
+  readonly warningUnaryRequestMs: number;
+  /** Skips syncs: for tests only, since a power cut then loses acknowledged writes. */
+  readonly unsafeNoFsync: boolean;
+}
+
+export type AutoCompaction =
+  | { readonly mode: "off" }
+  /** Keeps what is younger than this. */
+  | { readonly mode: "periodic"; readonly retentionMs: number }
+  /** Keeps this many revisions. */
+  | { readonly mode: "revision"; readonly retention: number };
+
+export const DEFAULT_QUOTA_BYTES = 2 * 1024 * 1024 * 1024;
+
+/** How long a request waits for raft: etcd's 5 s, and two elections on top. */
+export function requestTimeoutMs(config: ServerConfig): number {
+  return 5_000 + 2 * config.electionMs;
+}

@@ -1,0 +1,40 @@
+import { ByteWriter } from "../base/byte_writer.ts";
+
+const CLUSTER_ID_TAG = 0x08;
+const MEMBER_ID_TAG = 0x10;
+const REVISION_TAG = 0x18;
+const RAFT_TERM_TAG = 0x20;
+
+/**
+ * Encodes `ResponseHeader`s of this member. The two ids never change, so they are encoded once; a header
+ * is then a copy and one or two varints.
+ */
+export class HeaderEncoder {
+  readonly #ids: Uint8Array;
+  readonly #scratch = new ByteWriter(64);
+
+  constructor(clusterId: bigint, memberId: bigint) {
+    const ids = new ByteWriter(32);
+    ids.byte(CLUSTER_ID_TAG);
+    ids.varint64(clusterId);
+    ids.byte(MEMBER_ID_TAG);
+    ids.varint64(memberId);
+    this.#ids = ids.toBytes();
+  }
+
+  /** An encoded ResponseHeader; a revision of 0 is left out, as in headers of the Cluster service. */
+  encode(revision: number, raftTerm: number): Uint8Array {
+    const out = this.#scratch;
+    out.clear();
+    out.write(this.#ids);
+    if (revision !== 0) {
+      out.byte(REVISION_TAG);
+      out.varint(revision);
+    }
+    if (raftTerm !== 0) {
+      out.byte(RAFT_TERM_TAG);
+      out.varint(raftTerm);
+    }
+    return out.toBytes();
+  }
+}
