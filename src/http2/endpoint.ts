@@ -1,0 +1,909 @@
+import { ByteWriter } from "../base/byte_writer.ts";
+import { EMPTY_BYTES, equalBytes, utf8 } from "../base/bytes.ts";
+import type { Clock } from "../ports/clock.ts";
+import type { ByteStream, ByteStreamHandler, PeerInfo } from "../ports/sockets.ts";
+import type { HeaderField } from "./api.ts";
+import { FloodMeter } from "./flood_meter.ts";
+import { SendRing, WINDOW_DEFAULT, WINDOW_MAX } from "./flow_control.ts";
+import type { Flushable, FlushQueue } from "./flush_queue.ts";
+import {
+  ErrorCode,
+  FLAG_ACK,
+  FLAG_END_HEADERS,
+  FLAG_END_STREAM,
+  FLAG_PADDED,
+  FLAG_PRIORITY,
+  FRAME_BYTES_DEFAULT,
+  FRAME_BYTES_LIMIT,
+  FRAME_CONTINUATION,
+  FRAME_DATA,
+  FRAME_GOAWAY,
+  FRAME_HEADER_BYTES,
+  FRAME_HEADERS,
+  FRAME_PING,
+  FRAME_PRIORITY,
+  FRAME_PUSH_PROMISE,
+  FRAME_RST_STREAM,
+  FRAME_SETTINGS,
+  FRAME_WINDOW_UPDATE,
+  FrameReader,
+  type FrameSink,
+  setFrameHeader,
+  Setting,
+  uint31At,
+  uint32At,
+  writeGoAway,
+  writeHeaderBlock,
+  writePing,
+  writeReset,
+  writeSettings,
+  writeSettingsAck,
+  writeWindowUpdate,
+} from "./frames.ts";
+import { HeadReader } from "./heads.ts";
+import { TABLE_SIZE_ZERO } from "./hpack/encoder.ts";
+import type { Http2Limits, Keepalive } from "./limits.ts";
+import { ClosedStreams, type Stream } from "./stream.ts";
+import type { Sweeper, Swept } from "./sweeper.ts";
+
+/** What both sides of a connection are given. `flushQueue` and `sweeper` are shared by all connections. */
+export interface EndpointOptions {
+  readonly clock: Clock;
+  readonly flushQueue: FlushQueue;
+  readonly sweeper: Sweeper;
+  readonly limits: Http2Limits;
+  readonly keepalive: Keepalive;
+  /** Told of an exception that a consumer's callback threw: a defect. The stream has been reset. */
+  readonly onDefect: (error: unknown) => void;
+}
+
+/** Frames we send are no longer than this, whatever the peer allows: a large response must not block the others. */
+const SENT_FRAME_BYTES_MAX = 65_536;
+/** DATA smaller than this pays for no further control frames: it may be what a peer's tiny windows made of it. */
+const USEFUL_DATA_BYTES = 512;
+const NO_TRAILERS = [] as const;
+
+/** What the next frame has to be. */
+const EXPECT_SETTINGS = -1;
+const EXPECT_ANY = 0;
+
+/** Content of the PING that asks an idle peer for a sign of life; GOAWAY's has the other one. */
+const keepalivePing = utf8("alive?..");
+const drainPing = utf8("drained?");
+
+/**
+ * "open": requests begin and end. "draining": GOAWAY has been sent, what is open goes on. "closing": an error or
+ * the last stream has ended it, only the socket is left. "closed": so is the socket.
+ */
+export type EndpointState = "open" | "draining" | "closing" | "closed";
+
+/**
+ * What client and server have in common: frames, settings, windows, output and the limits on what a peer may do
+ * (RFC 9113). The subclass decides what a header block means.
+ */
+export abstract class Endpoint implements ByteStreamHandler, FrameSink, Flushable, Swept {
+  readonly peer: PeerInfo;
+  readonly limits: Http2Limits;
+  /** Output of this turn. Its buffer is taken from the flush queue when there is something to write. */
+  readonly out = new ByteWriter(0);
+  /** Where in `out` the frame of a `startData` begins; -1 when none is open. */
+  dataStart = -1;
+  /** Octets of DATA that the peer takes on the connection now. */
+  sendWindow = WINDOW_DEFAULT;
+  /** Every stream that has parked output. */
+  readonly parkedStreams = new Set<Stream>();
+
+  protected readonly heads: HeadReader;
+  protected readonly streams = new Map<number, Stream>();
+  protected readonly closedStreams = new ClosedStreams();
+  /** The greatest id of a stream that the peer has opened. */
+  protected peerStreamId = 0;
+  protected state: EndpointState = "open";
+  /** SETTINGS_INITIAL_WINDOW_SIZE of the peer. */
+  protected peerWindow = WINDOW_DEFAULT;
+  /** SETTINGS_MAX_CONCURRENT_STREAMS of the peer. */
+  protected peerStreamsMax = Infinity;
+
+  readonly #transport: ByteStream;
+  readonly #clock: Clock;
+  readonly #flushQueue: FlushQueue;
+  readonly #sweeper: Sweeper;
+  readonly #keepalive: Keepalive;
+  readonly #onDefect: (error: unknown) => void;
+  readonly #frames: FrameReader;
+  readonly #resets: FloodMeter;
+  readonly #idleFrames: FloodMeter;
+  readonly #sendRing = new SendRing();
+
+  #expected = EXPECT_SETTINGS;
+  /** A header block whose END_HEADERS has not come. */
+  #block: ByteWriter | undefined;
+  #blockEndsStream = false;
+  #continuations = 0;
+  #peerFrameBytesMax = FRAME_BYTES_DEFAULT;
+  /** The peer has shrunk the table that we do not use, and the next block must say that we heard. */
+  #owesTableSize = false;
+
+  /** Octets received on the connection whose credit has not been returned, and the part that may be. */
+  #received = 0;
+  #returnable = 0;
+
+  /** True while there is output, or about to be: flushing is arranged. */
+  #dirty = false;
+  #inOnData = false;
+  #heldLast = false;
+  /** Bytes the socket keeps, as of the last write or drain. */
+  #queuedBytes = 0;
+  #paused = false;
+
+  readonly #openedMs: number;
+  #lastReadMs: number;
+  #readSinceSweep = false;
+  #incompleteSinceMs = -1;
+  #settingsAcked = false;
+  #pingSentMs = -1;
+  #queuedSinceMs = -1;
+  #closingSinceMs = -1;
+
+  constructor(transport: ByteStream, options: EndpointOptions) {
+    this.#transport = transport;
+    this.peer = transport.peer;
+    this.limits = options.limits;
+    this.#clock = options.clock;
+    this.#flushQueue = options.flushQueue;
+    this.#sweeper = options.sweeper;
+    this.#keepalive = options.keepalive;
+    this.#onDefect = options.onDefect;
+    this.heads = new HeadReader(options.limits);
+    this.#frames = new FrameReader(this, FRAME_BYTES_DEFAULT);
+    this.#sweeper.add(this);
+    const nowMs = this.#sweeper.nowMs;
+    this.#openedMs = nowMs;
+    this.#lastReadMs = nowMs;
+    const { resetsBurst, resetsPerSecond, idleFramesBurst, idleFramesPerSecond } = options.limits;
+    this.#resets = new FloodMeter({ burst: resetsBurst, perSecond: resetsPerSecond, nowMs });
+    this.#idleFrames = new FloodMeter({ burst: idleFramesBurst, perSecond: idleFramesPerSecond, nowMs });
+    transport.handler = this;
+  }
+
+  /** A complete header block on stream `id`, which is not 0. Returns false when the connection has failed. */
+  protected abstract onHeaderBlock(
+    id: number,
+    endStream: boolean,
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+  ): boolean;
+  /** True when nobody has opened the stream yet. */
+  protected abstract isIdle(id: number): boolean;
+  /** The stream has left `streams`. */
+  protected abstract onStreamGone(stream: Stream): void;
+  /** END_STREAM has been sent while the peer's has not come. */
+  protected abstract onHalfClosedLocal(stream: Stream): void;
+  /** A PING that is not an answer; it has been answered. Returns false when the connection has failed. */
+  protected abstract onPing(nowMs: number): boolean;
+  /** A header block or DATA has been written: a server's ping policy wants to know. */
+  protected abstract onPayloadWritten(): void;
+  protected abstract onGoAway(lastStreamId: number, errorCode: number, debugData: Uint8Array): boolean;
+  protected abstract onDrainPingAcked(): void;
+  /** The peer's first SETTINGS, or new ones, have been applied. */
+  protected abstract onPeerSettings(): void;
+  /** The connection has ended; called once. */
+  protected abstract onEnded(error: Error | undefined): void;
+  /** A further check of deadlines. */
+  protected abstract onSweep(nowMs: number): void;
+  /** Consumes the bytes that come before frames. Returns where frames begin, or -1. */
+  protected abstract readPreface(chunk: Uint8Array): number;
+
+  /** Coarse monotonic time, in milliseconds. */
+  get nowMs(): number {
+    return this.#sweeper.nowMs;
+  }
+
+  get streamCount(): number {
+    return this.streams.size;
+  }
+
+  get ended(): boolean {
+    return this.state === "closing" || this.state === "closed";
+  }
+
+  // Output.
+
+  protected begin(preface: Uint8Array, settings: readonly (readonly [number, number])[]): void {
+    this.touch();
+    this.out.write(preface);
+    writeSettings(this.out, settings);
+    writeWindowUpdate(this.out, 0, this.limits.connectionWindowBytes - WINDOW_DEFAULT);
+  }
+
+  /** Called before anything is written to `out`: sees to a buffer, and to a flush later. */
+  protected touch(): void {
+    if (this.#dirty) return;
+    this.#dirty = true;
+    this.out.bytes = this.#flushQueue.takeBuffer();
+    if (!this.#inOnData) this.#flushQueue.add(this);
+  }
+
+  startData(): ByteWriter {
+    if (!this.#dirty) this.touch();
+    const out = this.out;
+    this.dataStart = out.length;
+    out.reserve(FRAME_HEADER_BYTES);
+    out.length += FRAME_HEADER_BYTES;
+    return out;
+  }
+
+  writeBlock(streamId: number, block: Uint8Array, endStream: boolean): void {
+    if (!this.#dirty) this.touch();
+    let bytes = block;
+    if (this.#owesTableSize) {
+      this.#owesTableSize = false;
+      bytes = new Uint8Array(1 + block.length);
+      bytes[0] = TABLE_SIZE_ZERO;
+      bytes.set(block, 1);
+    }
+    writeHeaderBlock(this.out, streamId, bytes, endStream, this.#peerFrameBytesMax);
+    this.onPayloadWritten();
+  }
+
+  /** Octets of DATA that the stream may put into one frame now, given that `pending` bytes of output are before it. */
+  dataAllowance(stream: Stream, pending: number): number {
+    if (this.#queuedBytes + pending >= this.limits.outputBytesMax) return 0;
+    const window = stream.sendWindow < this.sendWindow ? stream.sendWindow : this.sendWindow;
+    if (window > this.#peerFrameBytesMax) return this.#peerFrameBytesMax;
+    return window > 0 ? window : 0;
+  }
+
+  /** Accounts for a DATA frame of `length` octets in the output. */
+  countSent(stream: Stream, length: number): void {
+    stream.sendWindow -= length;
+    this.sendWindow -= length;
+    if (length >= USEFUL_DATA_BYTES) this.#idleFrames.earn(2);
+    this.onPayloadWritten();
+  }
+
+  /** Writes as much of `bytes` from `at` on as may be sent now; returns where the rest begins. */
+  writeData(stream: Stream, bytes: Uint8Array, at: number, endStream: boolean): number {
+    if (bytes.length === 0) {
+      this.#writeDataFrame(stream, bytes, 0, 0, endStream);
+      return 0;
+    }
+    let from = at;
+    while (from < bytes.length) {
+      const to = this.writeDataFrame(stream, bytes, from, endStream);
+      if (to === from) break;
+      from = to;
+    }
+    return from;
+  }
+
+  /** Writes one frame of what is left of `bytes`; returns where the rest begins, `at` when nothing may be sent. */
+  writeDataFrame(stream: Stream, bytes: Uint8Array, at: number, endStream: boolean): number {
+    const allowed = this.dataAllowance(stream, this.out.length);
+    if (allowed === 0) return at;
+    const to = Math.min(bytes.length, at + allowed);
+    this.#writeDataFrame(stream, bytes, at, to, endStream && to === bytes.length);
+    return to;
+  }
+
+  #writeDataFrame(stream: Stream, bytes: Uint8Array, start: number, end: number, endStream: boolean): void {
+    if (!this.#dirty) this.touch();
+    const out = this.out;
+    const length = end - start;
+    out.reserve(FRAME_HEADER_BYTES + length);
+    setFrameHeader(out.bytes, out.length, length, FRAME_DATA, endStream ? FLAG_END_STREAM : 0, stream.id);
+    out.length += FRAME_HEADER_BYTES;
+    out.write(start === 0 && end === bytes.length ? bytes : bytes.subarray(start, end));
+    this.countSent(stream, length);
+  }
+
+  /** A stream has parked output: it joins those that send when they can. */
+  onParked(stream: Stream): void {
+    if (stream.sendWindow > 0) this.#sendRing.add(stream);
+  }
+
+  /** Sends parked output for as long as windows and the socket take it. */
+  #pump(): void {
+    while (!this.#sendRing.empty && this.sendWindow > 0 && this.#hasRoom()) {
+      const stream = this.#sendRing.take()!;
+      if (stream.closed || stream.parked === undefined) continue;
+      try {
+        if (!stream.sendParked()) continue;
+      } catch (error) {
+        this.defect(stream, error);
+      }
+      if (!stream.closed && stream.parked !== undefined && stream.sendWindow > 0) this.#sendRing.add(stream);
+    }
+  }
+
+  #hasRoom(): boolean {
+    return this.#queuedBytes + this.out.length < this.limits.outputBytesMax;
+  }
+
+  /** Writes the output gathered so far. Called by the flush queue, and at the end of each chunk received. */
+  flush(): void {
+    if (this.state === "closed") return;
+    if (!this.#sendRing.empty) this.#pump();
+    const out = this.out;
+    const length = out.length;
+    this.#dirty = false;
+    if (length > 0) {
+      out.length = 0;
+      this.#write(out, length);
+    }
+    if (out.bytes.length > 0) {
+      this.#flushQueue.giveBuffer(out.bytes);
+      out.bytes = EMPTY_BYTES;
+    }
+    // What the room in the output has cut short goes on in the next turn, so that others have theirs.
+    if (!this.#sendRing.empty && this.sendWindow > 0 && this.#hasRoom()) this.touch();
+  }
+
+  #write(out: ByteWriter, length: number): void {
+    // A socket that kept the last buffer will keep this one: it gets a copy of its size, unless the buffer is full.
+    const copied = this.#heldLast && length * 2 < out.bytes.length;
+    const held =
+      this.#transport.write(copied ? out.bytes.slice(0, length) : out.bytes.subarray(0, length)) === "held";
+    this.#heldLast = held;
+    if (!held) return;
+    if (!copied) out.bytes = EMPTY_BYTES;
+    this.#queuedBytes = this.#transport.queuedBytes;
+    if (this.#queuedSinceMs < 0) this.#queuedSinceMs = this.nowMs;
+    if (this.#queuedBytes < this.limits.outputBytesMax || this.#paused) return;
+    // A peer that does not read must not make us gather answers.
+    this.#paused = true;
+    this.#transport.pause();
+  }
+
+  onDrain(): void {
+    this.#queuedBytes = 0;
+    this.#queuedSinceMs = -1;
+    if (this.#paused) {
+      this.#paused = false;
+      this.#transport.resume();
+    }
+    if (!this.#sendRing.empty) this.flush();
+  }
+
+  // Input.
+
+  onData(chunk: Uint8Array): void {
+    this.#readSinceSweep = true;
+    if (this.ended) return;
+    this.#inOnData = true;
+    const at = this.readPreface(chunk);
+    if (at >= 0) this.#frames.read(chunk, at);
+    this.#inOnData = false;
+    if (this.#dirty) this.flush();
+  }
+
+  onOversizedFrame(): void {
+    this.fail(ErrorCode.frameSizeError, "frame too large");
+  }
+
+  onFrame(type: number, flags: number, id: number, bytes: Uint8Array, start: number, end: number): boolean {
+    if (this.#expected !== EXPECT_ANY) {
+      if (this.#expected === EXPECT_SETTINGS) {
+        if (type !== FRAME_SETTINGS || (flags & FLAG_ACK) !== 0) {
+          return this.fail(ErrorCode.protocolError, "SETTINGS expected");
+        }
+        this.#expected = EXPECT_ANY;
+      } else if (type !== FRAME_CONTINUATION || id !== this.#expected) {
+        return this.fail(ErrorCode.protocolError, "CONTINUATION expected");
+      }
+    }
+    switch (type) {
+      case FRAME_DATA:
+        return this.#onDataFrame(flags, id, bytes, start, end);
+      case FRAME_HEADERS:
+        return this.#onHeaders(flags, id, bytes, start, end);
+      case FRAME_WINDOW_UPDATE:
+        return this.#onWindowUpdate(id, bytes, start, end);
+      case FRAME_RST_STREAM:
+        return this.#onReset(id, bytes, start, end);
+      case FRAME_SETTINGS:
+        return this.#onSettings(flags, id, bytes, start, end);
+      case FRAME_PING:
+        return this.#onPing(flags, id, bytes, start, end);
+      case FRAME_CONTINUATION:
+        return this.#onContinuation(flags, bytes, start, end);
+      case FRAME_PRIORITY:
+        return this.#onPriority(id, bytes, start, end);
+      case FRAME_GOAWAY:
+        if (id !== 0) return this.fail(ErrorCode.protocolError, "GOAWAY on a stream");
+        if (end - start < 8) return this.fail(ErrorCode.frameSizeError, "GOAWAY of wrong length");
+        return this.spendIdleFrame() &&
+          this.onGoAway(uint31At(bytes, start), uint32At(bytes, start + 4), bytes.subarray(start + 8, end));
+      case FRAME_PUSH_PROMISE:
+        return this.fail(ErrorCode.protocolError, "PUSH_PROMISE is disabled");
+      default:
+        // Extensions are to be ignored.
+        return this.spendIdleFrame();
+    }
+  }
+
+  #onDataFrame(flags: number, id: number, bytes: Uint8Array, start: number, end: number): boolean {
+    const length = end - start;
+    const stream = this.streams.get(id);
+    this.#received += length;
+    if (this.#received > this.limits.connectionWindowBytes) {
+      return this.fail(ErrorCode.flowControlError, "connection window exceeded");
+    }
+    let from = start;
+    let to = end;
+    if ((flags & FLAG_PADDED) !== 0) {
+      if (length === 0) return this.fail(ErrorCode.frameSizeError, "DATA without pad length");
+      from += 1;
+      to -= bytes[start]!;
+      if (to < from) return this.fail(ErrorCode.protocolError, "padding exceeds frame");
+    }
+    if (stream === undefined || stream.remoteEnded) {
+      this.#returnConnectionCredit(length);
+      return this.#onStrayData(id, stream);
+    }
+    const endStream = (flags & FLAG_END_STREAM) !== 0;
+    if (to > from) this.#idleFrames.earn(2);
+    else if (!endStream && !this.spendIdleFrame()) return false;
+    stream.received += length;
+    if (stream.received > this.limits.streamWindowBytes) {
+      this.#returnConnectionCredit(length);
+      return this.failStream(stream, ErrorCode.flowControlError);
+    }
+    if (stream.contentLeft >= 0) {
+      stream.contentLeft -= to - from;
+      if (stream.contentLeft < 0 || (endStream && stream.contentLeft > 0)) {
+        this.#returnConnectionCredit(length);
+        return this.failStream(stream, ErrorCode.protocolError);
+      }
+    }
+    if (endStream) stream.remoteEnded = true;
+    // Padding is nobody's to hold.
+    this.returnCredit(stream, stream.creditHeld ? length - (to - from) : length);
+    try {
+      if (to > from) stream.deliverData(bytes, from, to);
+      if (endStream && !stream.closed) stream.deliverEnd(NO_TRAILERS);
+    } catch (error) {
+      this.defect(stream, error);
+    }
+    if (endStream) this.closeIfDone(stream);
+    return !this.ended;
+  }
+
+  #onStrayData(id: number, stream: Stream | undefined): boolean {
+    if (stream !== undefined) return this.failStream(stream, ErrorCode.streamClosed);
+    if (id === 0 || this.isIdle(id)) return this.fail(ErrorCode.protocolError, "DATA on an idle stream");
+    if (this.closedStreams.wasResetHere(id)) return true;
+    return this.refuse(id, ErrorCode.streamClosed);
+  }
+
+  #onHeaders(flags: number, id: number, bytes: Uint8Array, start: number, end: number): boolean {
+    if (id === 0) return this.fail(ErrorCode.protocolError, "HEADERS on stream 0");
+    let from = start;
+    let to = end;
+    if ((flags & FLAG_PADDED) !== 0) {
+      if (to === from) return this.fail(ErrorCode.frameSizeError, "HEADERS without pad length");
+      to -= bytes[from]!;
+      from += 1;
+    }
+    if ((flags & FLAG_PRIORITY) !== 0) {
+      if (end - from < 5) return this.fail(ErrorCode.frameSizeError, "HEADERS without priority");
+      if (uint31At(bytes, from) === id) return this.fail(ErrorCode.protocolError, "stream depends on itself");
+      from += 5;
+    }
+    if (to < from) return this.fail(ErrorCode.protocolError, "padding exceeds frame");
+    const endStream = (flags & FLAG_END_STREAM) !== 0;
+    if ((flags & FLAG_END_HEADERS) !== 0) return this.onHeaderBlock(id, endStream, bytes, from, to);
+    this.#block = new ByteWriter((to - from) * 2);
+    this.#block.write(bytes.subarray(from, to));
+    this.#blockEndsStream = endStream;
+    this.#continuations = 0;
+    this.#expected = id;
+    return true;
+  }
+
+  #onContinuation(flags: number, bytes: Uint8Array, start: number, end: number): boolean {
+    const block = this.#block;
+    if (block === undefined) return this.fail(ErrorCode.protocolError, "CONTINUATION without HEADERS");
+    this.#continuations += 1;
+    if (
+      this.#continuations > this.limits.continuationsMax ||
+      block.length + end - start > this.limits.headerBlockBytesMax
+    ) {
+      return this.fail(ErrorCode.enhanceYourCalm, "header block too large");
+    }
+    block.write(bytes.subarray(start, end));
+    if ((flags & FLAG_END_HEADERS) === 0) return true;
+    const id = this.#expected;
+    this.#block = undefined;
+    this.#expected = EXPECT_ANY;
+    return this.onHeaderBlock(id, this.#blockEndsStream, block.bytes, 0, block.length);
+  }
+
+  #onPriority(id: number, bytes: Uint8Array, start: number, end: number): boolean {
+    if (id === 0) return this.fail(ErrorCode.protocolError, "PRIORITY on stream 0");
+    if (end - start !== 5) return this.fail(ErrorCode.frameSizeError, "PRIORITY of wrong length");
+    if (uint31At(bytes, start) === id) return this.fail(ErrorCode.protocolError, "stream depends on itself");
+    return this.spendIdleFrame();
+  }
+
+  #onReset(id: number, bytes: Uint8Array, start: number, end: number): boolean {
+    if (end - start !== 4) return this.fail(ErrorCode.frameSizeError, "RST_STREAM of wrong length");
+    const stream = this.streams.get(id);
+    if (stream === undefined) {
+      if (id === 0 || this.isIdle(id)) {
+        return this.fail(ErrorCode.protocolError, "RST_STREAM on an idle stream");
+      }
+      return this.spendIdleFrame();
+    }
+    // Streams older than a sweep may be cancelled at will: opening them in numbers took its time.
+    const young = this.nowMs - stream.openedMs <= 1_000;
+    this.#drop(stream, false, uint32At(bytes, start));
+    if (young && !this.#resets.take(this.nowMs)) {
+      return this.fail(ErrorCode.enhanceYourCalm, "too many resets");
+    }
+    return !this.ended;
+  }
+
+  #onWindowUpdate(id: number, bytes: Uint8Array, start: number, end: number): boolean {
+    if (end - start !== 4) return this.fail(ErrorCode.frameSizeError, "WINDOW_UPDATE of wrong length");
+    if (!this.spendIdleFrame()) return false;
+    const increment = uint31At(bytes, start);
+    if (id === 0) {
+      if (increment === 0) return this.fail(ErrorCode.protocolError, "WINDOW_UPDATE of 0");
+      this.sendWindow += increment;
+      if (this.sendWindow > WINDOW_MAX) return this.fail(ErrorCode.flowControlError, "window overflow");
+      if (!this.#sendRing.empty) this.touch();
+      return true;
+    }
+    const stream = this.streams.get(id);
+    if (stream === undefined) {
+      return this.isIdle(id) ? this.fail(ErrorCode.protocolError, "WINDOW_UPDATE on an idle stream") : true;
+    }
+    if (increment === 0) return this.failStream(stream, ErrorCode.protocolError);
+    stream.sendWindow += increment;
+    if (stream.sendWindow > WINDOW_MAX) return this.failStream(stream, ErrorCode.flowControlError);
+    this.#wake(stream);
+    return true;
+  }
+
+  /** The stream's window has grown: what is parked is sent by the flush at the end of this chunk. */
+  #wake(stream: Stream): void {
+    if (stream.parked === undefined || stream.sendWindow <= 0) return;
+    this.#sendRing.add(stream);
+    this.touch();
+  }
+
+  #onSettings(flags: number, id: number, bytes: Uint8Array, start: number, end: number): boolean {
+    if (id !== 0) return this.fail(ErrorCode.protocolError, "SETTINGS on a stream");
+    if ((flags & FLAG_ACK) !== 0) {
+      if (end !== start) return this.fail(ErrorCode.frameSizeError, "SETTINGS acknowledgement with content");
+      if (this.#settingsAcked && !this.spendIdleFrame()) return false;
+      this.#settingsAcked = true;
+      return true;
+    }
+    if ((end - start) % 6 !== 0) return this.fail(ErrorCode.frameSizeError, "SETTINGS of wrong length");
+    if (!this.spendIdleFrame()) return false;
+    let window = this.peerWindow;
+    for (let at = start; at < end; at += 6) {
+      const value = uint32At(bytes, at + 2);
+      switch ((bytes[at]! << 8) | bytes[at + 1]!) {
+        case Setting.headerTableSize:
+          this.#owesTableSize = true;
+          break;
+        case Setting.enablePush:
+          if (value > 1) return this.fail(ErrorCode.protocolError, "ENABLE_PUSH out of range");
+          break;
+        case Setting.maxConcurrentStreams:
+          this.peerStreamsMax = value;
+          break;
+        case Setting.initialWindowSize:
+          if (value > WINDOW_MAX) {
+            return this.fail(ErrorCode.flowControlError, "INITIAL_WINDOW_SIZE out of range");
+          }
+          window = value;
+          break;
+        case Setting.maxFrameSize:
+          if (value < FRAME_BYTES_DEFAULT || value > FRAME_BYTES_LIMIT) {
+            return this.fail(ErrorCode.protocolError, "MAX_FRAME_SIZE out of range");
+          }
+          this.#peerFrameBytesMax = Math.min(value, SENT_FRAME_BYTES_MAX);
+          break;
+      }
+    }
+    if (window !== this.peerWindow && !this.#setPeerWindow(window)) return false;
+    this.touch();
+    writeSettingsAck(this.out);
+    this.onPeerSettings();
+    return true;
+  }
+
+  /** Moves the windows of all streams; of several values in one frame, only the last counts. */
+  #setPeerWindow(window: number): boolean {
+    const change = window - this.peerWindow;
+    this.peerWindow = window;
+    for (const stream of this.streams.values()) {
+      stream.sendWindow += change;
+      if (stream.sendWindow > WINDOW_MAX) return this.fail(ErrorCode.flowControlError, "window overflow");
+      this.#wake(stream);
+    }
+    return true;
+  }
+
+  #onPing(flags: number, id: number, bytes: Uint8Array, start: number, end: number): boolean {
+    if (id !== 0) return this.fail(ErrorCode.protocolError, "PING on a stream");
+    if (end - start !== 8) return this.fail(ErrorCode.frameSizeError, "PING of wrong length");
+    if (!this.spendIdleFrame()) return false;
+    const payload = bytes.subarray(start, end);
+    if ((flags & FLAG_ACK) !== 0) {
+      if (equalBytes(payload, drainPing)) this.onDrainPingAcked();
+      return !this.ended;
+    }
+    this.touch();
+    writePing(this.out, FLAG_ACK, payload);
+    return this.onPing(this.#clock.monotonicMs());
+  }
+
+  // Credit for what has been received.
+
+  /** The consumer, or the engine in its stead, is done with `bytes` octets of what the stream received. */
+  returnCredit(stream: Stream, bytes: number): void {
+    if (bytes <= 0) return;
+    stream.returnable += bytes;
+    this.#returnConnectionCredit(bytes);
+    if (stream.remoteEnded || stream.closed || stream.returnable * 2 < this.limits.streamWindowBytes) return;
+    this.touch();
+    writeWindowUpdate(this.out, stream.id, stream.returnable);
+    stream.received -= stream.returnable;
+    stream.returnable = 0;
+  }
+
+  #returnConnectionCredit(bytes: number): void {
+    this.#returnable += bytes;
+    if (this.#returnable * 2 < this.limits.connectionWindowBytes || this.ended) return;
+    this.touch();
+    writeWindowUpdate(this.out, 0, this.#returnable);
+    this.#received -= this.#returnable;
+    this.#returnable = 0;
+  }
+
+  // The ends of streams.
+
+  /** Our END_STREAM has been written. */
+  onLocalEnd(stream: Stream): void {
+    if (!stream.remoteEnded) return this.onHalfClosedLocal(stream);
+    this.#resets.earn(1);
+    this.#idleFrames.earn(4);
+    this.#remove(stream, false);
+  }
+
+  /** Closes a stream that both sides have ended, once what is parked is sent. */
+  protected closeIfDone(stream: Stream): void {
+    if (stream.closed || !stream.localEnded || stream.parked !== undefined) return;
+    this.#resets.earn(1);
+    this.#idleFrames.earn(4);
+    this.#remove(stream, false);
+  }
+
+  #remove(stream: Stream, resetHere: boolean): void {
+    stream.closed = true;
+    if (stream.parked !== undefined) {
+      stream.parked = undefined;
+      this.parkedStreams.delete(stream);
+    }
+    // Credit that a consumer still held is the connection's again.
+    if (stream.received > stream.returnable) {
+      this.#returnConnectionCredit(stream.received - stream.returnable);
+    }
+    stream.received = stream.returnable;
+    this.closedStreams.add(stream.id, resetHere);
+    this.streams.delete(stream.id);
+    this.onStreamGone(stream);
+  }
+
+  /** Closes the stream without its regular end, and says so to the consumer. */
+  #drop(stream: Stream, resetHere: boolean, errorCode: number): void {
+    this.#remove(stream, resetHere);
+    try {
+      stream.deliverReset(errorCode);
+    } catch (error) {
+      this.#onDefect(error);
+    }
+  }
+
+  /** Ends a stream with RST_STREAM, for a reason of our own. */
+  resetStream(stream: Stream, errorCode: number): void {
+    if (stream.closed || this.ended) return;
+    this.touch();
+    writeReset(this.out, stream.id, errorCode);
+    this.#drop(stream, true, errorCode);
+  }
+
+  /** Ends a stream whose response is complete, though the request is not (RFC 9113 section 8.1). */
+  protected closeUnread(stream: Stream): void {
+    this.touch();
+    writeReset(this.out, stream.id, ErrorCode.noError);
+    this.#remove(stream, true);
+  }
+
+  /** Ends a stream for a fault of the peer, who may not have many. Returns false when the connection has failed. */
+  protected failStream(stream: Stream, errorCode: number): boolean {
+    this.resetStream(stream, errorCode);
+    return this.#spendReset();
+  }
+
+  /** RST_STREAM for a stream that is not open, or not to be opened. Returns false when the connection has failed. */
+  protected refuse(id: number, errorCode: number): boolean {
+    this.touch();
+    writeReset(this.out, id, errorCode);
+    this.closedStreams.add(id, true);
+    return this.#spendReset();
+  }
+
+  #spendReset(): boolean {
+    if (this.#resets.take(this.nowMs)) return !this.ended;
+    return this.fail(ErrorCode.enhanceYourCalm, "too many stream errors");
+  }
+
+  /** A frame that moves nothing forward. Returns false when the connection has failed. */
+  protected spendIdleFrame(): boolean {
+    return this.#idleFrames.take(this.nowMs) || this.fail(ErrorCode.enhanceYourCalm, "too many idle frames");
+  }
+
+  /** A consumer's callback threw. Its stream ends; a half-written frame is taken back. */
+  protected defect(stream: Stream, error: unknown): void {
+    if (this.dataStart >= 0) {
+      this.out.length = this.dataStart;
+      this.dataStart = -1;
+    }
+    this.resetStream(stream, ErrorCode.internalError);
+    this.#onDefect(error);
+  }
+
+  /** The peer's trailers: its END_STREAM. */
+  protected deliverTrailers(stream: Stream, trailers: readonly HeaderField[]): void {
+    stream.remoteEnded = true;
+    try {
+      stream.deliverEnd(trailers);
+    } catch (error) {
+      this.defect(stream, error);
+    }
+    this.closeIfDone(stream);
+  }
+
+  // The end of the connection.
+
+  /** Ends the connection with GOAWAY for a fault of the peer. Returns false, for callers to pass on. */
+  fail(errorCode: number, debugText: string): false {
+    if (!this.ended) this.finish(errorCode, debugText);
+    return false;
+  }
+
+  /** Sends GOAWAY, ends every stream and then the socket. */
+  protected finish(errorCode: number, debugText: string): void {
+    this.touch();
+    writeGoAway(this.out, this.peerStreamId, errorCode, utf8(debugText));
+    this.#close(errorCode);
+  }
+
+  /** Ends every stream; what is in the output still goes out before the socket is closed. */
+  #close(errorCode: number): void {
+    this.#endStreams(errorCode);
+    if (this.#dirty) this.flush();
+    if (this.state === "closed") return;
+    this.state = "closing";
+    this.#closingSinceMs = this.nowMs;
+    this.#transport.end();
+  }
+
+  /** Ends a connection on which no stream is left; GOAWAY has been sent. */
+  protected closeQuietly(): void {
+    if (!this.ended) this.#close(ErrorCode.noError);
+  }
+
+  #endStreams(errorCode: number): void {
+    const open = [...this.streams.values()];
+    this.streams.clear();
+    this.parkedStreams.clear();
+    for (const stream of open) {
+      stream.closed = true;
+      stream.parked = undefined;
+    }
+    for (const stream of open) {
+      try {
+        stream.deliverReset(errorCode);
+      } catch (error) {
+        this.#onDefect(error);
+      }
+    }
+  }
+
+  /** Drops the connection at once: no GOAWAY, nothing more is sent. */
+  destroy(): void {
+    this.#end(undefined);
+  }
+
+  onEnd(): void {
+    // The client of a call that has closed its side cannot cancel it any more: nobody waits for the answer.
+    if (this.state !== "closed" && this.state !== "closing") this.#close(ErrorCode.cancel);
+    else this.destroy();
+  }
+
+  onClose(error: Error | undefined): void {
+    this.#end(error);
+  }
+
+  #end(error: Error | undefined): void {
+    if (this.state === "closed") return;
+    this.state = "closed";
+    this.#sweeper.remove(this);
+    this.#transport.destroy();
+    this.#endStreams(ErrorCode.cancel);
+    this.out.length = 0;
+    this.onEnded(error);
+  }
+
+  // Deadlines.
+
+  sweep(nowMs: number): void {
+    if (this.#readSinceSweep) {
+      this.#readSinceSweep = false;
+      this.#lastReadMs = nowMs;
+      this.#pingSentMs = -1;
+    }
+    if (this.state === "closing") {
+      if (nowMs - this.#closingSinceMs >= this.limits.lingerMs) this.destroy();
+      return;
+    }
+    if (this.#expected === EXPECT_SETTINGS) {
+      if (nowMs - this.#openedMs >= this.limits.prefaceTimeoutMs) this.destroy();
+      return;
+    }
+    if (this.#isStalled(nowMs)) return this.destroy();
+    if (!this.#settingsAcked && !this.#paused && nowMs - this.#openedMs >= this.limits.settingsTimeoutMs) {
+      return this.finish(ErrorCode.settingsTimeout, "SETTINGS not acknowledged");
+    }
+    if (this.#isIncompleteTooLong(nowMs)) return this.finish(ErrorCode.enhanceYourCalm, "incomplete frame");
+    if (this.parkedStreams.size > 0) this.#resetStalledStreams(nowMs);
+    this.#checkAlive(nowMs);
+    if (!this.ended) this.onSweep(nowMs);
+  }
+
+  /** The socket has taken nothing, or not all, of our output for too long. */
+  #isStalled(nowMs: number): boolean {
+    return this.#queuedSinceMs >= 0 && nowMs - this.#queuedSinceMs >= this.limits.stallTimeoutMs;
+  }
+
+  #isIncompleteTooLong(nowMs: number): boolean {
+    if (this.#paused || (this.#block === undefined && !this.#frames.incomplete)) {
+      this.#incompleteSinceMs = -1;
+      return false;
+    }
+    if (this.#incompleteSinceMs < 0) this.#incompleteSinceMs = nowMs;
+    return nowMs - this.#incompleteSinceMs >= this.limits.frameTimeoutMs;
+  }
+
+  #resetStalledStreams(nowMs: number): void {
+    for (const stream of this.parkedStreams) {
+      if (nowMs - stream.progressMs >= this.limits.stallTimeoutMs) {
+        this.resetStream(stream, ErrorCode.enhanceYourCalm);
+      }
+    }
+  }
+
+  #checkAlive(nowMs: number): void {
+    if (this.#pingSentMs >= 0) {
+      if (nowMs - this.#pingSentMs >= this.#keepalive.timeoutMs) this.destroy();
+    } else if (nowMs - this.#lastReadMs >= this.#keepalive.idleMs) {
+      this.#pingSentMs = nowMs;
+      this.touch();
+      writePing(this.out, 0, keepalivePing);
+    }
+  }
+
+  /** Asks the peer to answer once it has seen what was sent before. */
+  protected sendDrainPing(): void {
+    this.touch();
+    writePing(this.out, 0, drainPing);
+  }
+}
