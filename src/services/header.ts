@@ -1,4 +1,7 @@
+import { create } from "@bufbuild/protobuf";
 import { ByteWriter } from "../base/byte_writer.ts";
+import { type ResponseHeader, ResponseHeaderSchema } from "../gen/etcdserverpb/header_pb.ts";
+import type { EtcdServer } from "../server/server.ts";
 
 const CLUSTER_ID_TAG = 0x08;
 const MEMBER_ID_TAG = 0x10;
@@ -37,4 +40,19 @@ export class HeaderEncoder {
     }
     return out.toBytes();
   }
+}
+
+/** A header with the store's current revision, for replies that are built as messages. */
+export function messageHeader(server: EtcdServer): ResponseHeader {
+  return create(ResponseHeaderSchema, {
+    clusterId: server.cluster.id,
+    memberId: server.cluster.localId,
+    revision: BigInt(server.store.currentRevision),
+    raftTerm: BigInt(server.term),
+  });
+}
+
+/** The same without a revision: replies of the Cluster service never carry one. */
+export function clusterHeader(server: EtcdServer): ResponseHeader {
+  return create(ResponseHeaderSchema, { ...messageHeader(server), revision: 0n });
 }
