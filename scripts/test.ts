@@ -101,7 +101,7 @@ function commandLine(runtime: Runtime, report: string, files: readonly string[])
         ...files.map((file) => `./${file}`),
       ];
     case "deno":
-      return [binary, "test", "-A", "--no-check", "--quiet", `--junit-path=${report}`, ...files];
+      return [binary, "test", "-A", "--no-check", "--quiet", "--reporter=dot", `--junit-path=${report}`, ...files];
   }
 }
 
