@@ -8,6 +8,10 @@ export interface Process {
   readonly args: readonly string[];
   residentBytes(): number;
   cpuSeconds(): number;
+  /** How many files the process may have open; undefined where the platform does not say. */
+  openFilesMax(): number | undefined;
+  /** How many files the process has open; undefined where the platform does not say. */
+  openFiles(): number | undefined;
   onSignal(signal: "SIGTERM" | "SIGINT", run: () => void): void;
   /** Ends the process by the signal's default action, so that the parent sees the signal. */
   raise(signal: "SIGTERM" | "SIGINT"): void;

@@ -45,6 +45,17 @@ export interface TlsPeerInfo {
   readonly serverName: string;
   /** Common name of a verified client certificate, "" without one. */
   readonly clientCommonName: string;
+  /** The verified certificate of the other side; undefined when it presented none. */
+  readonly certificate: PeerCertificate | undefined;
+}
+
+/** What access rules may ask of a verified certificate. */
+export interface PeerCertificate {
+  readonly commonName: string;
+  readonly dnsNames: readonly string[];
+  readonly ipAddresses: readonly string[];
+  /** Upper-case hex without leading zeros. */
+  readonly serialNumber: string;
 }
 
 /** Where to listen or to connect to. */
@@ -58,11 +69,20 @@ export interface ServerTlsOptions {
   readonly key: string;
   readonly clientCa?: string;
   readonly requireClientCert?: boolean;
-  readonly minVersion?: "TLSv1.2" | "TLSv1.3";
-  readonly maxVersion?: "TLSv1.2" | "TLSv1.3";
+  readonly minVersion?: TlsVersion;
+  readonly maxVersion?: TlsVersion;
+  /** OpenSSL names of TLS 1.2 suites, separated by colons. */
   readonly ciphers?: string;
-  readonly crl?: string;
+  /** A revocation list, PEM text or DER bytes; a client certificate whose serial number it lists is refused. */
+  readonly crl?: string | Uint8Array;
+  /** A further rule for client certificates: the returned text says why one is refused. */
+  readonly checkClient?: (
+    certificate: PeerCertificate | undefined,
+    remoteAddress: string,
+  ) => string | undefined;
 }
+
+export type TlsVersion = "TLSv1.2" | "TLSv1.3";
 
 export interface ClientTlsOptions {
   readonly ca?: string;
@@ -70,4 +90,113 @@ export interface ClientTlsOptions {
   readonly key?: string;
   readonly serverName?: string;
   readonly insecureSkipVerify?: boolean;
+}
+
+/** The network. */
+export interface Sockets {
+  /** Binds and accepts; rejects with a `SocketError` ("in use", "permission", …). */
+  listen(address: SocketAddress, options: ListenOptions): Promise<Listener>;
+  /**
+   * Connects, with the TLS handshake done when `tls` is given; rejects with a `SocketError`.
+   * Bytes are delivered from the turn after `handler` is set.
+   */
+  connect(address: SocketAddress, options: ConnectOptions): Promise<ByteStream>;
+}
+
+export interface ConnectOptions {
+  readonly tls?: ClientTlsOptions;
+  /** Protocols to offer, the preferred one first: "h2", "http/1.1". */
+  readonly alpn?: readonly string[];
+  /** For name lookup, connection and handshake together. */
+  readonly timeoutMs: number;
+  /** The local IP address to connect from. */
+  readonly localAddress?: string;
+}
+
+/**
+ * How one port is served. The first bytes decide: an HTTP/2 preface goes to `onHttp2`, anything else to
+ * the HTTP/1.1 handler. On TLS connections, ALPN decides in the same way.
+ */
+export interface ListenOptions {
+  /**
+   * A function is asked before each handshake, so that files can be renewed while connections last; it
+   * returns the same object as before when nothing has changed. Only `clientCa` must stay present or absent.
+   */
+  readonly tls?: ServerTlsOptions | (() => ServerTlsOptions);
+  /** With `tls`: connections that do not begin with a TLS handshake are served in plain text too. */
+  readonly allowPlain?: boolean;
+  /** Takes a connection that speaks HTTP/2 and sets its `handler` before returning; the preface comes first. */
+  readonly onHttp2?: (stream: ByteStream) => void;
+  /** Takes HTTP/1.1 requests; without it such connections are closed. */
+  readonly http1?: Http1Handler;
+  /**
+   * Takes a request in the shape that Node's `http` module gives it, and returns true, or leaves it to
+   * `http1`. For adapters written for that module; its types are unknown here.
+   */
+  readonly http1Native?: (request: never, response: never) => boolean;
+  /** Takes every connection as it is, once TLS is established, without looking at its bytes. */
+  readonly onRaw?: (stream: ByteStream) => void;
+  /** Open connections beyond this number are closed at once. */
+  readonly connectionsMax: number;
+  /** From the accepted connection to the end of the TLS handshake. */
+  readonly handshakeTimeoutMs: number;
+  /** Until enough bytes have come to tell the protocol. */
+  readonly prefaceTimeoutMs: number;
+  /** Until the head of an HTTP/1.1 request is complete; also how long an idle connection is kept. */
+  readonly http1HeadTimeoutMs: number;
+  /** Tells of connections that were closed before they reached a handler. */
+  readonly onRejected?: (rejection: Rejection) => void;
+  /** Lets several processes share the port, where the platform can. */
+  readonly reusePort?: boolean;
+}
+
+export interface Rejection {
+  readonly remoteAddress: string;
+  /** The name the client asked for in its TLS handshake, "" when unknown. */
+  readonly serverName: string;
+  readonly reason: "tls" | "timeout" | "too many connections" | "no handler";
+  readonly message: string;
+}
+
+export interface Listener {
+  /** Where it listens, with the real port when 0 was asked for. */
+  readonly address: SocketAddress;
+  readonly connections: number;
+  /** Stops accepting; open connections go on, those of HTTP/1.1 until their current request is answered. */
+  stopAccepting(): void;
+  /** Stops accepting and closes every connection still open; resolves when all are gone. */
+  close(): Promise<void>;
+}
+
+/**
+ * Answers one HTTP/1.1 request. `request.signal` is aborted when the client goes away. A rejected promise
+ * becomes status 500 with no detail, or ends the connection when the response had begun.
+ */
+export type Http1Handler = (request: Request, info: Http1Info) => Response | Promise<Response>;
+
+export interface Http1Info {
+  readonly peer: PeerInfo;
+  /** The body of a GET or HEAD request, which a `Request` cannot carry. */
+  readonly bodyOfGet: ReadableStream<Uint8Array> | undefined;
+}
+
+export type SocketErrorKind =
+  | "refused"
+  | "reset"
+  | "timeout"
+  | "unreachable"
+  | "name not found"
+  | "in use"
+  | "permission"
+  | "tls"
+  | "other";
+
+export class SocketError extends Error {
+  override readonly name = "SocketError";
+  readonly kind: SocketErrorKind;
+
+  constructor(kind: SocketErrorKind, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.kind = kind;
+  }
 }

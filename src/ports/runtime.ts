@@ -1,0 +1,14 @@
+import type { Clock } from "./clock.ts";
+import type { Entropy } from "./entropy.ts";
+import type { Files } from "./files.ts";
+import type { Process } from "./process.ts";
+import type { Sockets } from "./sockets.ts";
+
+/** Everything the outside supplies, as one runtime implements it. */
+export interface Runtime {
+  readonly files: Files;
+  readonly clock: Clock;
+  readonly entropy: Entropy;
+  readonly process: Process;
+  readonly sockets: Sockets;
+}

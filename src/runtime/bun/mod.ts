@@ -1,0 +1,14 @@
+import type { Runtime } from "../../ports/runtime.ts";
+import { clock } from "../node_compat/clock.ts";
+import { entropy } from "../node_compat/entropy.ts";
+import { files } from "../node_compat/files.ts";
+import { createProcess } from "../node_compat/process.ts";
+import { sockets } from "../node_compat/sockets.ts";
+
+export const runtime: Runtime = {
+  files,
+  clock,
+  entropy,
+  process: createProcess("bun"),
+  sockets,
+};
