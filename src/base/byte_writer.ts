@@ -1,6 +1,12 @@
 const VARINT_BYTES_MAX = 10;
 const TWO_POW_32 = 0x1_0000_0000;
 
+/** Splits a 64-bit integer into two numbers without arithmetic on bigints. */
+const word = new BigInt64Array(1);
+const halves = new Uint32Array(word.buffer);
+const LOW = new Uint8Array(Uint32Array.of(1).buffer)[0] === 1 ? 0 : 1;
+const HIGH = 1 - LOW;
+
 /**
  * A growing run of bytes that encoders append to. The fields are public because generated encoders and
  * the frame writer use them directly: `bytes[0, length)` is what has been written.
@@ -53,11 +59,10 @@ export class ByteWriter {
 
   /** A protobuf varint of a 64-bit integer; a negative one is written as its two's complement. */
   varint64(value: bigint): void {
-    if (value >= 0n && value <= 0x1fffffffffffffn) return this.varint(Number(value));
     this.reserve(VARINT_BYTES_MAX);
-    const unsigned = BigInt.asUintN(64, value);
-    let low = Number(unsigned & 0xffffffffn);
-    let high = Number(unsigned >> 32n);
+    word[0] = value;
+    let low = halves[LOW]!;
+    let high = halves[HIGH]!;
     const bytes = this.bytes;
     while (high !== 0 || low > 127) {
       bytes[this.length++] = (low & 127) | 128;
