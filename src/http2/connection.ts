@@ -140,7 +140,7 @@ export class ServerConnection extends Endpoint implements ServerConnectionInfo {
     if (head === "malformed") return this.refuse(id, ErrorCode.protocolError);
     if (head === "too large") return this.#refuseLarge(id, endStream);
     if (endStream && head.contentLength > 0) return this.refuse(id, ErrorCode.protocolError);
-    const stream = new RequestStream(this, id, this.peerWindow);
+    const stream = new RequestStream(this, id, this.peerWindow, true);
     stream.remoteEnded = endStream;
     stream.contentLeft = head.contentLength;
     this.streams.set(id, stream);
@@ -165,13 +165,7 @@ export class ServerConnection extends Endpoint implements ServerConnectionInfo {
       return this.fail(code, "HEADERS on a closed stream");
     }
     if (stream.remoteEnded) return this.fail(ErrorCode.streamClosed, "HEADERS after END_STREAM");
-    const trailers = this.heads.readTrailers(bytes, start, end);
-    if (trailers === "compression") return this.fail(ErrorCode.compressionError, "malformed header block");
-    if (typeof trailers === "string" || !endStream || stream.contentLeft > 0) {
-      return this.failStream(stream, ErrorCode.protocolError);
-    }
-    this.deliverTrailers(stream, trailers);
-    return !this.ended;
+    return this.onTrailers(stream, endStream, bytes, start, end);
   }
 
   /** Answers 431, which says more than a reset. */

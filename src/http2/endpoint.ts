@@ -442,18 +442,20 @@ export abstract class Endpoint implements ByteStreamHandler, FrameSink, Flushabl
       this.#returnConnectionCredit(length);
       return this.#onStrayData(id, stream);
     }
+    if (!stream.headSeen) {
+      this.#returnConnectionCredit(length);
+      return this.failStream(stream, ErrorCode.protocolError);
+    }
     const endStream = (flags & FLAG_END_STREAM) !== 0;
     if (to > from) this.#idleFrames.earn(2);
     else if (!endStream && !this.spendIdleFrame()) return false;
     stream.received += length;
     if (stream.received > this.limits.streamWindowBytes) {
-      this.#returnConnectionCredit(length);
       return this.failStream(stream, ErrorCode.flowControlError);
     }
     if (stream.contentLeft >= 0) {
       stream.contentLeft -= to - from;
       if (stream.contentLeft < 0 || (endStream && stream.contentLeft > 0)) {
-        this.#returnConnectionCredit(length);
         return this.failStream(stream, ErrorCode.protocolError);
       }
     }
@@ -538,7 +540,7 @@ export abstract class Endpoint implements ByteStreamHandler, FrameSink, Flushabl
     }
     // Streams older than a sweep may be cancelled at will: opening them in numbers took its time.
     const young = this.nowMs - stream.openedMs <= 1_000;
-    this.#drop(stream, false, uint32At(bytes, start));
+    this.drop(stream, false, uint32At(bytes, start));
     if (young && !this.#resets.take(this.nowMs)) {
       return this.fail(ErrorCode.enhanceYourCalm, "too many resets");
     }
@@ -702,7 +704,7 @@ export abstract class Endpoint implements ByteStreamHandler, FrameSink, Flushabl
   }
 
   /** Closes the stream without its regular end, and says so to the consumer. */
-  #drop(stream: Stream, resetHere: boolean, errorCode: number): void {
+  protected drop(stream: Stream, resetHere: boolean, errorCode: number): void {
     this.#remove(stream, resetHere);
     try {
       stream.deliverReset(errorCode);
@@ -716,7 +718,7 @@ export abstract class Endpoint implements ByteStreamHandler, FrameSink, Flushabl
     if (stream.closed || this.ended) return;
     this.touch();
     writeReset(this.out, stream.id, errorCode);
-    this.#drop(stream, true, errorCode);
+    this.drop(stream, true, errorCode);
   }
 
   /** Ends a stream whose response is complete, though the request is not (RFC 9113 section 8.1). */
@@ -760,8 +762,25 @@ export abstract class Endpoint implements ByteStreamHandler, FrameSink, Flushabl
     this.#onDefect(error);
   }
 
-  /** The peer's trailers: its END_STREAM. */
-  protected deliverTrailers(stream: Stream, trailers: readonly HeaderField[]): void {
+  /** A header block after the first. Returns false when the connection has failed. */
+  protected onTrailers(
+    stream: Stream,
+    endStream: boolean,
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+  ): boolean {
+    const trailers = this.heads.readTrailers(bytes, start, end);
+    if (trailers === "compression") return this.fail(ErrorCode.compressionError, "malformed header block");
+    if (typeof trailers === "string" || !endStream || stream.contentLeft > 0) {
+      return this.failStream(stream, ErrorCode.protocolError);
+    }
+    this.deliverEnd(stream, trailers);
+    return !this.ended;
+  }
+
+  /** The peer's END_STREAM has come with a header block. */
+  protected deliverEnd(stream: Stream, trailers: readonly HeaderField[]): void {
     stream.remoteEnded = true;
     try {
       stream.deliverEnd(trailers);
@@ -788,11 +807,10 @@ export abstract class Endpoint implements ByteStreamHandler, FrameSink, Flushabl
 
   /** Ends every stream; what is in the output still goes out before the socket is closed. */
   #close(errorCode: number): void {
-    this.#endStreams(errorCode);
-    if (this.#dirty) this.flush();
-    if (this.state === "closed") return;
     this.state = "closing";
     this.#closingSinceMs = this.nowMs;
+    this.endStreams(errorCode);
+    if (this.#dirty) this.flush();
     this.#transport.end();
   }
 
@@ -801,7 +819,7 @@ export abstract class Endpoint implements ByteStreamHandler, FrameSink, Flushabl
     if (!this.ended) this.#close(ErrorCode.noError);
   }
 
-  #endStreams(errorCode: number): void {
+  protected endStreams(errorCode: number): void {
     const open = [...this.streams.values()];
     this.streams.clear();
     this.parkedStreams.clear();
@@ -838,7 +856,7 @@ export abstract class Endpoint implements ByteStreamHandler, FrameSink, Flushabl
     this.state = "closed";
     this.#sweeper.remove(this);
     this.#transport.destroy();
-    this.#endStreams(ErrorCode.cancel);
+    this.endStreams(ErrorCode.cancel);
     this.out.length = 0;
     this.onEnded(error);
   }
@@ -894,6 +912,8 @@ export abstract class Endpoint implements ByteStreamHandler, FrameSink, Flushabl
   #checkAlive(nowMs: number): void {
     if (this.#pingSentMs >= 0) {
       if (nowMs - this.#pingSentMs >= this.#keepalive.timeoutMs) this.destroy();
+    } else if (this.streams.size === 0 && !this.#keepalive.withoutStreams) {
+      this.#lastReadMs = nowMs;
     } else if (nowMs - this.#lastReadMs >= this.#keepalive.idleMs) {
       this.#pingSentMs = nowMs;
       this.touch();

@@ -96,7 +96,22 @@ export interface Keepalive {
   readonly idleMs: number;
   /** Time without anything received after the PING, at the end of which the connection is dropped. */
   readonly timeoutMs: number;
+  /** Asks also while no request is open. */
+  readonly withoutStreams: boolean;
 }
 
 /** etcd's defaults: `--grpc-keepalive-interval` and `--grpc-keepalive-timeout`. */
-export const defaultServerKeepalive: Keepalive = { idleMs: 7_200_000, timeoutMs: 20_000 };
+export const defaultServerKeepalive: Keepalive = {
+  idleMs: 7_200_000,
+  timeoutMs: 20_000,
+  withoutStreams: true,
+};
+
+/** A client asks only when told to: a server may hold it against it. */
+export const noKeepalive: Keepalive = { idleMs: Infinity, timeoutMs: 20_000, withoutStreams: false };
+
+/** Limits of a client: how many streams it opens, and what becomes of them, is the server's to say. */
+export const defaultClientLimits: Http2Limits = {
+  ...defaultLimits,
+  resetsBurst: Infinity,
+};

@@ -23,6 +23,8 @@ export abstract class Stream {
   /** The part of `received` whose credit may be returned. */
   returnable = 0;
   creditHeld = false;
+  /** The header block before the body has been received. */
+  headSeen: boolean;
   /** Octets of body that the peer's content-length still promises, or -1 without one. */
   contentLeft = -1;
   /** END_STREAM has been received. */
@@ -38,8 +40,9 @@ export abstract class Stream {
   inSendRing = false;
   nextInSendRing: Stream | undefined = undefined;
 
-  constructor(endpoint: Endpoint, id: number, sendWindow: number) {
+  constructor(endpoint: Endpoint, id: number, sendWindow: number, headSeen: boolean) {
     this.endpoint = endpoint;
+    this.headSeen = headSeen;
     this.id = id;
     this.sendWindow = sendWindow;
     this.openedMs = endpoint.nowMs;
@@ -125,20 +128,26 @@ export abstract class Stream {
     return true;
   }
 
-  /** The front item is sent: removes it, and sends the blocks and the empty data behind it. */
+  /** The front item is sent: removes it, and sends what is behind it and needs no window. */
   #dropSent(parked: ParkedOutput): void {
-    let ended = parked.first!.endStream;
+    const ended = parked.first!.endStream;
     parked.removeFirst();
+    this.sendUnwindowed(parked, ended);
+  }
+
+  /** Sends the blocks and the empty data at the front. `ended` tells of the item before them. */
+  protected sendUnwindowed(parked: ParkedOutput, ended: boolean): void {
+    let endSent = ended;
     for (let item = parked.first; item !== undefined; item = parked.first) {
       if (item.kind === "headers") this.endpoint.writeBlock(this.id, item.bytes, item.endStream);
       else if (item.bytes.length > 0) return;
       else this.endpoint.writeData(this, item.bytes, 0, item.endStream);
-      ended = item.endStream;
+      endSent = item.endStream;
       parked.removeFirst();
     }
     this.parked = undefined;
     this.endpoint.parkedStreams.delete(this);
-    if (ended) this.endpoint.onLocalEnd(this);
+    if (endSent) this.endpoint.onLocalEnd(this);
   }
 
   #park(bytes: Uint8Array, at: number, endStream: boolean): void {
