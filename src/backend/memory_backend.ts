@@ -1,7 +1,8 @@
 import { assert } from "../base/assert.ts";
 import { type Backend, type BucketName, bucketNames } from "../mvcc/backend.ts";
 import { RevisionRun, type RevisionVisit } from "./revision_run.ts";
-import { bytesFromText, textFromBytes } from "./byte_text.ts";
+import { sortedRecords } from "./batch.ts";
+import { textFromBytes } from "./byte_text.ts";
 import { CONSISTENT_INDEX_KEY, encodeUint64, TERM_KEY } from "./schema/meta_table.ts";
 
 /** What an empty backend reports as its size, so that "db size" is never 0; one page of a real one. */
@@ -48,12 +49,7 @@ export class MemoryBackend implements Backend {
 
   list(bucket: BucketName): { readonly key: Uint8Array; readonly value: Uint8Array }[] {
     if (bucket === "meta") this.#writeIndex();
-    const records = this.#smallBucket(bucket);
-    // Code units of these strings are bytes, so the default order is byte order.
-    return [...records.keys()].sort().map((name) => ({
-      key: bytesFromText(name),
-      value: records.get(name)!.slice(),
-    }));
+    return sortedRecords(this.#smallBucket(bucket));
   }
 
   putRevision(main: number, sub: number, tombstone: boolean, keyValue: Uint8Array): void {

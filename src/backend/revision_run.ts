@@ -1,10 +1,11 @@
 import { assert } from "../base/assert.ts";
-import { ByteWriter } from "../base/byte_writer.ts";
 
 /** Enough that a million records are a few thousand chunks; few enough that rewriting one is nothing. */
-const CHUNK_RECORDS = 512;
-/** A chunk with large values closes early, so that its bytes never need one huge array. */
-const CHUNK_BYTES_MAX = 1024 * 1024;
+const CHUNK_RECORDS = 256;
+/** Bytes of a chunk's arena: room for the records above at a few hundred bytes each. A larger value has a chunk alone. */
+const ARENA_BYTES = 64 * 1024;
+/** What a pool keeps at most: 8 MiB of arenas, as much as a batch of 100 ms at full load. */
+const POOLED_CHUNKS_MAX = 128;
 
 const LIVE = 0;
 const TOMBSTONE = 1;
@@ -24,6 +25,12 @@ export class RevisionRun {
   #chunks: Chunk[] = [];
   #count = 0;
   #bytes = 0;
+  readonly #pool: ChunkPool | undefined;
+
+  /** A run with a pool takes its chunks from there and gives them back with `release()`. */
+  constructor(pool?: ChunkPool) {
+    this.#pool = pool;
+  }
 
   /** Number of records, tombstones included. */
   get count(): number {
@@ -35,8 +42,19 @@ export class RevisionRun {
     return this.#bytes;
   }
 
-  /** Copies `keyValue` in. The revision is past every one appended before. */
-  append(main: number, sub: number, tombstone: boolean, keyValue: Uint8Array): void {
+  /** True when the run has begun, at this revision or before it; its records may have been removed since. */
+  startsAtOrBefore(main: number, sub: number): boolean {
+    const first = this.#chunks[0];
+    if (first === undefined) return false;
+    const firstMain = first.mains[0]!;
+    return firstMain < main || (firstMain === main && first.subs[0]! <= sub);
+  }
+
+  /**
+   * Copies `keyValue` in and returns the chunk that took it, as its last record: those bytes do not move
+   * while the chunk is the run's last. The revision is past every one appended before.
+   */
+  append(main: number, sub: number, tombstone: boolean, keyValue: Uint8Array): Chunk {
     let last = this.#chunks[this.#chunks.length - 1];
     if (last !== undefined) {
       assert(
@@ -45,14 +63,14 @@ export class RevisionRun {
       );
     }
     if (last === undefined || last.isFull(keyValue.length)) {
-      if (last?.liveCount === 0) this.#chunks.pop();
-      else last?.trim();
-      last = new Chunk(Math.min(Math.max(keyValue.length, 4096), CHUNK_BYTES_MAX));
+      if (last?.liveCount === 0 && this.#pool === undefined) this.#chunks.pop();
+      last = this.#newChunk(keyValue.length);
       this.#chunks.push(last);
     }
     last.append(main, sub, tombstone ? TOMBSTONE : LIVE, keyValue);
     this.#count += 1;
     this.#bytes += keyValue.length;
+    return last;
   }
 
   /** A copy of the bytes of a record that is not a tombstone. */
@@ -74,10 +92,20 @@ export class RevisionRun {
     this.#bytes -= chunk.lengths[at]!;
     chunk.remove(at);
     const isLast = chunkAt === this.#chunks.length - 1;
-    // The last chunk stays even when empty: it remembers the newest revision for the order check.
-    if (!isLast && chunk.liveCount === 0) this.#chunks.splice(chunkAt, 1);
-    else if (!isLast && chunk.liveCount * 2 < chunk.count) this.#chunks[chunkAt] = chunk.compacted();
+    // The last chunk stays even when empty: it remembers the newest revision for the order check. Chunks
+    // of a pool stay as they are: they do not live long, and somebody may hold the addresses of their bytes.
+    if (isLast || this.#pool !== undefined) return true;
+    if (chunk.liveCount === 0) this.#chunks.splice(chunkAt, 1);
+    else if (chunk.liveCount * 2 < chunk.count) this.#chunks[chunkAt] = chunk.compacted();
     return true;
+  }
+
+  /** Gives the chunks back to the pool; the run is empty afterwards. */
+  release(): void {
+    for (const chunk of this.#chunks) this.#pool?.give(chunk);
+    this.#chunks = [];
+    this.#count = 0;
+    this.#bytes = 0;
   }
 
   /** Visits records from `main`.`sub` on until `visit` returns false; `visit` must not change the run. */
@@ -96,6 +124,11 @@ export class RevisionRun {
     }
   }
 
+  #newChunk(valueBytes: number): Chunk {
+    if (valueBytes > ARENA_BYTES) return new Chunk(valueBytes);
+    return this.#pool?.take() ?? new Chunk(ARENA_BYTES);
+  }
+
   /** Index of the last chunk that starts at or before the revision, or -1. */
   #chunkOf(main: number, sub: number): number {
     const chunks = this.#chunks;
@@ -112,23 +145,43 @@ export class RevisionRun {
   }
 }
 
-class Chunk {
+/** Chunks for reuse, so that a stream of short-lived runs leaves no garbage behind. */
+export class ChunkPool {
+  readonly #chunks: Chunk[] = [];
+
+  take(): Chunk | undefined {
+    return this.#chunks.pop();
+  }
+
+  give(chunk: Chunk): void {
+    if (chunk.arena.length !== ARENA_BYTES || this.#chunks.length >= POOLED_CHUNKS_MAX) return;
+    chunk.clear();
+    this.#chunks.push(chunk);
+  }
+}
+
+/** Up to `CHUNK_RECORDS` neighbouring records. */
+export class Chunk {
   readonly mains = new Float64Array(CHUNK_RECORDS);
   readonly subs = new Uint32Array(CHUNK_RECORDS);
   readonly kinds = new Uint8Array(CHUNK_RECORDS);
   readonly lengths = new Uint32Array(CHUNK_RECORDS);
   readonly #starts = new Uint32Array(CHUNK_RECORDS);
-  readonly #arena: ByteWriter;
+  /** Values, one after the other. Never replaced, so it may be written out from another thread. */
+  readonly arena: Uint8Array<ArrayBuffer>;
+  /** Place of the arena in memory, or 0 when nobody has asked yet; kept here by who did. */
+  arenaAddress = 0;
+  /** Bytes of the arena that are taken. */
+  arenaEnd = 0;
   count = 0;
   liveCount = 0;
 
-  constructor(capacityBytes: number) {
-    this.#arena = new ByteWriter(capacityBytes);
+  constructor(arenaBytes: number) {
+    this.arena = new Uint8Array(new ArrayBuffer(arenaBytes));
   }
 
   isFull(valueBytes: number): boolean {
-    return this.count === CHUNK_RECORDS ||
-      (this.count > 0 && this.#arena.length + valueBytes > CHUNK_BYTES_MAX);
+    return this.count === CHUNK_RECORDS || this.arenaEnd + valueBytes > this.arena.length;
   }
 
   append(main: number, sub: number, kind: number, keyValue: Uint8Array): void {
@@ -137,15 +190,17 @@ class Chunk {
     this.subs[at] = sub;
     this.kinds[at] = kind;
     this.lengths[at] = keyValue.length;
-    this.#starts[at] = this.#arena.length;
-    this.#arena.write(keyValue);
+    this.#starts[at] = this.arenaEnd;
+    this.arena.set(keyValue, this.arenaEnd);
+    this.arenaEnd += keyValue.length;
     this.count += 1;
     this.liveCount += 1;
   }
 
-  /** Gives back what the arena grew beyond its content; called when the chunk takes no more. */
-  trim(): void {
-    if (this.#arena.length < this.#arena.bytes.length) this.#arena.bytes = this.#arena.toBytes();
+  clear(): void {
+    this.arenaEnd = 0;
+    this.count = 0;
+    this.liveCount = 0;
   }
 
   remove(at: number): void {
@@ -168,7 +223,7 @@ class Chunk {
   /** A view into the arena. */
   bytesAt(at: number): Uint8Array {
     const start = this.#starts[at]!;
-    return this.#arena.bytes.subarray(start, start + this.lengths[at]!);
+    return this.arena.subarray(start, start + this.lengths[at]!);
   }
 
   find(main: number, sub: number): number {
