@@ -1,6 +1,8 @@
 import { ByteWriter } from "../base/byte_writer.ts";
 import { Pending } from "../base/pending.ts";
-import { EtcdError } from "../base/errors.ts";
+import { type ErrorCode, EtcdError } from "../base/errors.ts";
+import { EMPTY_BYTES } from "../base/bytes.ts";
+import type { RaftIndex } from "../base/units.ts";
 import type { CompactionRequest, DeleteRangeRequest, PutRequest, TxnRequest } from "../gen/etcdserverpb/kv_pb.ts";
 import type { AlarmRequest } from "../gen/etcdserverpb/maintenance_pb.ts";
 import type { ClusterMemberAttrSetRequest, ClusterVersionSetRequest } from "../gen/membershippb/membership_pb.ts";
@@ -34,16 +36,16 @@ const HEADER_FIELD = 100;
 const HEADER_ID_TAG = 0x08;
 const LENGTH_DELIMITED = 2;
 
-/**
- * A request on its way through the log, and its result. It travels on the in-memory entry, so that the
- * member that proposed it applies the decoded request and settles the caller without any look-up.
- */
-export class Proposal<T = unknown> extends Pending<T> {
-  readonly kind: RequestKind;
-  readonly request: RaftRequests[RequestKind];
+/** A request on its way through the log: settled with the result when its entry has been applied. */
+export class Proposal<K extends RequestKind = RequestKind, T = unknown> extends Pending<T> {
+  readonly kind: K;
+  readonly request: RaftRequests[K];
   readonly proposedMs: number;
+  /** The entry proposed: this data, applied at this index. */
+  data: Uint8Array = EMPTY_BYTES;
+  index: RaftIndex = 0;
 
-  constructor(kind: RequestKind, request: RaftRequests[RequestKind], proposedMs: number) {
+  constructor(kind: K, request: RaftRequests[K], proposedMs: number) {
     super();
     this.kind = kind;
     this.request = request;
@@ -89,7 +91,10 @@ export class RequestEncoder {
   }
 }
 
-/** Requests in flight in the order proposed, so that those raft does not settle in time are failed. */
+/**
+ * Proposals of this leader in flight, in log order. Since indices only grow, the one that an applied entry
+ * belongs to is at the head: no table is needed, and what an entry overtook has been lost.
+ */
 export class ProposalQueue {
   #queue: Proposal[] = [];
   #head = 0;
@@ -102,21 +107,35 @@ export class ProposalQueue {
     return this.#queue.length - this.#head;
   }
 
-  /** Fails proposals made before `deadlineMs` and forgets settled ones at the head. */
-  expire(deadlineMs: number, error: EtcdError): void {
+  /** The proposal of the entry applied at `index`, if it is of this member; those it overtook fail. */
+  take(index: RaftIndex, data: Uint8Array): Proposal | undefined {
     while (this.#head < this.#queue.length) {
       const proposal = this.#queue[this.#head]!;
-      if (!proposal.settled && proposal.proposedMs > deadlineMs) break;
-      proposal.reject(error);
-      this.#head += 1;
+      if (proposal.index > index) return undefined;
+      this.#drop();
+      if (proposal.index === index && proposal.data === data) return proposal;
+      proposal.reject(new EtcdError("leaderChanged"));
     }
-    if (this.#head > 1024 && this.#head * 2 > this.#queue.length) {
-      this.#queue = this.#queue.slice(this.#head);
-      this.#head = 0;
+    return undefined;
+  }
+
+  /** Fails proposals made before `deadlineMs`; their entries may still be applied. */
+  expire(deadlineMs: number, code: ErrorCode): void {
+    for (let at = this.#head; at < this.#queue.length; at += 1) {
+      const proposal = this.#queue[at]!;
+      if (proposal.proposedMs > deadlineMs) return;
+      proposal.reject(new EtcdError(code));
     }
   }
 
-  failAll(error: EtcdError): void {
-    this.expire(Infinity, error);
+  #drop(): void {
+    this.#head += 1;
+    if (this.#head === this.#queue.length) {
+      this.#queue.length = 0;
+      this.#head = 0;
+    } else if (this.#head >= 1024 && this.#head * 2 >= this.#queue.length) {
+      this.#queue.splice(0, this.#head);
+      this.#head = 0;
+    }
   }
 }

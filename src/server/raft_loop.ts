@@ -1,8 +1,9 @@
 import { EtcdError } from "../base/errors.ts";
 import type { Clock, Timer } from "../ports/clock.ts";
 import type { RawNode } from "../raft/raw_node.ts";
-import type { Ready } from "../raft/ready.ts";
-import type { Entry, HardState } from "../raft/types.ts";
+import type { Ready, SoftState } from "../raft/ready.ts";
+import type { MemoryStorage } from "../raft/storage.ts";
+import type { ConfChange, Entry, HardState, ReadState } from "../raft/types.ts";
 import { type Proposal, ProposalQueue } from "./proposals.ts";
 
 /** The log on disk. A rejected save has broken it: the process must end. */
@@ -12,15 +13,19 @@ export interface DurableLog {
 
 export interface RaftLoopOptions {
   readonly node: RawNode;
+  /** The log in memory that `node` reads. */
+  readonly storage: MemoryStorage;
   readonly log: DurableLog;
   readonly clock: Clock;
-  readonly heartbeatMs: number;
+  readonly tickMs: number;
   readonly requestTimeoutMs: number;
-  /** Applies committed entries, in order, to the end. */
-  readonly apply: (entries: readonly Entry[]) => void;
-  /** Runs after entries were applied, once per batch: replies leave here. */
+  /** Applies a committed entry to the end; `proposal` is set when it was proposed here. */
+  readonly apply: (entry: Entry, proposal: Proposal | undefined) => void;
+  /** Runs after a batch was applied: replies leave here. */
   readonly onApplied: () => void;
-  /** The log could not be written. Must not return to normal work. */
+  readonly onSoftState: (state: SoftState) => void;
+  readonly onReadStates: (states: readonly ReadState[]) => void;
+  /** The log could not be written, or an entry not be applied. Must not return to normal work. */
   readonly onFatal: (error: unknown) => void;
 }
 
@@ -35,7 +40,7 @@ const LATE_TICKS_MAX = 2;
 export class RaftLoop {
   readonly #options: RaftLoopOptions;
   readonly #inflight = new ProposalQueue();
-  #saving = false;
+  #saving: Promise<void> | undefined;
   #scheduled = false;
   #stopped = false;
   #ticker: Timer | undefined;
@@ -46,21 +51,18 @@ export class RaftLoop {
   }
 
   start(): void {
-    const { clock, heartbeatMs } = this.#options;
+    const { clock, tickMs } = this.#options;
     this.#lastTickMs = clock.monotonicMs();
-    this.#ticker = clock.every(heartbeatMs, () => this.#tick());
+    this.#ticker = clock.every(tickMs, () => this.#tick());
     this.wake();
   }
 
-  /** Stops for good; the caller waits for `idle` before it closes the log. */
-  stop(): void {
+  /** Stops for good; resolves when the log is no longer being written. */
+  async stop(): Promise<void> {
     this.#stopped = true;
     this.#ticker?.cancel();
-    this.#inflight.failAll(new EtcdError("stopped"));
-  }
-
-  get idle(): boolean {
-    return !this.#saving;
+    this.#inflight.expire(Infinity, "stopped");
+    await this.#saving;
   }
 
   get pendingProposals(): number {
@@ -70,63 +72,80 @@ export class RaftLoop {
   /** Appends an entry for `proposal`, which is settled when the entry has been applied. */
   propose(data: Uint8Array, proposal: Proposal): void {
     if (this.#stopped) throw new EtcdError("stopped");
-    if (!this.#options.node.propose(data, proposal)) throw new EtcdError("noLeader");
+    const index = this.#options.node.propose(data);
+    if (typeof index !== "number") throw new EtcdError(index === "no leader" ? "noLeader" : "tooManyRequests");
+    proposal.data = data;
+    proposal.index = index;
     this.#inflight.push(proposal);
+    this.wake();
+  }
+
+  proposeConfChange(change: ConfChange): void {
+    this.#options.node.proposeConfChange(change);
     this.wake();
   }
 
   /** Asks for a round at the end of this turn, when all of its sockets had their say. */
   wake(): void {
-    if (this.#scheduled || this.#saving || this.#stopped) return;
+    if (this.#scheduled || this.#stopped) return;
     this.#scheduled = true;
-    this.#options.clock.soon(() => {
-      this.#scheduled = false;
-      this.#run();
-    });
+    this.#options.clock.soon(this.#runSoon);
   }
 
+  readonly #runSoon = (): void => {
+    this.#scheduled = false;
+    this.#run();
+  };
+
   #tick(): void {
-    const { clock, heartbeatMs, node, requestTimeoutMs } = this.#options;
+    const { clock, tickMs, node, requestTimeoutMs } = this.#options;
     const now = clock.monotonicMs();
-    const due = Math.min(Math.floor((now - this.#lastTickMs) / heartbeatMs), LATE_TICKS_MAX);
+    const due = Math.min(Math.floor((now - this.#lastTickMs) / tickMs), LATE_TICKS_MAX);
     this.#lastTickMs = now;
     for (let tick = 0; tick < Math.max(due, 1); tick += 1) node.tick();
-    this.#inflight.expire(now - requestTimeoutMs, new EtcdError("timeout"));
+    this.#inflight.expire(now - requestTimeoutMs, "timeout");
     this.wake();
   }
 
   #run(): void {
-    if (this.#saving || this.#stopped) return;
-    const { node } = this.#options;
-    for (let ready = node.ready(); ready !== undefined; ready = node.ready()) {
-      const unsaved = ready.entries.length > 0 || ready.hardState !== undefined;
-      if (unsaved) this.#save(ready);
-      // Committed entries are durable already, so applying them need not wait for this save.
+    const { node, onSoftState, onReadStates } = this.#options;
+    for (let ready = node.ready(); ready !== undefined && !this.#stopped; ready = node.ready()) {
+      if (ready.softState !== undefined) onSoftState(ready.softState);
+      // What is committed is durable already: it is applied while this save is under way.
+      if (ready.needsSave) this.#save(ready);
       if (ready.committed.length > 0) this.#apply(ready.committed);
-      if (unsaved) return;
-      node.advance(ready);
+      if (ready.readStates.length > 0) onReadStates(ready.readStates);
     }
   }
 
   #save(ready: Ready): void {
-    const { log, node } = this.#options;
-    this.#saving = true;
-    log.save(ready.hardState, ready.entries, { sync: ready.mustSync }).then(
-      () => {
-        this.#saving = false;
-        if (this.#stopped) return;
-        node.advance(ready);
-        this.#run();
-      },
-      (error) => {
-        this.#stopped = true;
-        this.#options.onFatal(error);
-      },
-    );
+    const { log, node, storage } = this.#options;
+    const saved = (): void => {
+      this.#saving = undefined;
+      if (this.#stopped) return;
+      storage.append(ready.entries);
+      if (ready.hardState !== undefined) storage.setHardState(ready.hardState);
+      node.saved(ready);
+      this.#run();
+    };
+    this.#saving = log.save(ready.hardState, ready.entries, { sync: ready.mustSync }).then(saved)
+      .catch((error) => this.#fail(error));
   }
 
   #apply(entries: readonly Entry[]): void {
-    this.#options.apply(entries);
-    this.#options.onApplied();
+    const { apply, node, onApplied } = this.#options;
+    try {
+      for (const entry of entries) apply(entry, this.#inflight.take(entry.index, entry.data));
+      node.applied(entries.at(-1)!.index);
+      onApplied();
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  #fail(error: unknown): void {
+    this.#stopped = true;
+    this.#ticker?.cancel();
+    this.#options.onFatal(error);
   }
 }
