@@ -1,0 +1,19 @@
+/** One change to one key. */
+export interface StoreEvent {
+  readonly type: "put" | "delete";
+  /** Valid during the call of `onEvents` only: it may be a view into a request. */
+  readonly key: Uint8Array;
+  /**
+   * The KeyValue of the event, encoded: for a put as it is stored, for a delete with key and mod revision.
+   * The bytes may be kept and are never changed.
+   */
+  readonly keyValue: Uint8Array;
+  /** True for the put that created the key. */
+  readonly created: boolean;
+}
+
+/** Is told what each write transaction changed, after it has become the current revision. */
+export interface EventSink {
+  /** The changes of one main revision in the order of their sub revisions: event i has sub revision i. */
+  onEvents(main: number, events: readonly StoreEvent[]): void;
+}
