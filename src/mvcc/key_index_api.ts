@@ -16,7 +16,14 @@ export interface KeyIndex {
   tombstone(key: Uint8Array, main: number, sub: number): boolean;
 
   /** Rebuilds one record at start-up, in revision order; `createMain` and `version` come from the stored KeyValue. */
-  restore(key: Uint8Array, main: number, sub: number, createMain: number, createSub: number, version: number): void;
+  restore(
+    key: Uint8Array,
+    main: number,
+    sub: number,
+    createMain: number,
+    createSub: number,
+    version: number,
+  ): void;
   restoreTombstone(key: Uint8Array, main: number, sub: number): void;
 
   /**

@@ -1,0 +1,638 @@
+import { assert } from "../base/assert.ts";
+import { compareBytes } from "../base/bytes.ts";
+import type { KeyHistory } from "./key_history.ts";
+import type { KeyRecords } from "./key_records.ts";
+
+// A node is 264 words: a header, entries, their words, and in an inner node the children and their counts.
+const LEAF_ENTRIES_MAX = 128;
+const INNER_ENTRIES_MAX = LEAF_ENTRIES_MAX / 2;
+/** Number of entries. */
+const COUNT = 0;
+/** 0 for a leaf. */
+const HEIGHT = 1;
+/** All entries' keys agree in this many first bytes. */
+const SKIP = 2;
+/** Live keys below the node. */
+const LIVE = 3;
+/** A Float64 in words 4 and 5: the last main revision at which a key below was created or deleted. */
+const CHANGED = 4;
+/** The leaf after and before this one, or 0. In a free node NEXT is the next free one. */
+const NEXT = 6;
+const PREVIOUS = 7;
+/** Leaf: slot of a live key, or the complement of a deleted key's. Inner: slot of the child's first key. */
+const ENTRIES = 8;
+/** Leaf: 128 words. Inner: 64 words, the entries and the children taking 64 each before them. */
+const WORDS = ENTRIES + LEAF_ENTRIES_MAX;
+const CHILDREN = ENTRIES + INNER_ENTRIES_MAX;
+/** Live keys below each child. */
+const LIVES = WORDS + INNER_ENTRIES_MAX;
+const NODE_WORDS = WORDS + LEAF_ENTRIES_MAX;
+
+const CHUNK_SHIFT = 9;
+const CHUNK_NODES = 1 << CHUNK_SHIFT;
+const CHUNK_MASK = CHUNK_NODES - 1;
+const LEVELS_MAX = 16;
+
+/**
+ * The keys in order: a B+tree of slots that knows, for each subtree, how many of its keys are live. Nodes are
+ * numbered from 1 and lie in chunks of typed arrays.
+ *
+ * Beside each entry a node has its key's word: the four bytes behind those that all keys of the node have
+ * in common, so that most comparisons touch neither record nor key. A word is stored as a signed number
+ * with the top bit flipped, which orders as the bytes do; missing bytes count as 0, and equal words are
+ * settled by comparing the keys.
+ *
+ * Invariants: entry i of an inner node is the first key of child i, exactly. SKIP is right but perhaps less
+ * than it could be. No node but the root is empty. CHANGED of a node is at least that of its children.
+ */
+export class KeyTree {
+  readonly #records: KeyRecords;
+  readonly #history: KeyHistory;
+  readonly #chunks: Int32Array[] = [];
+  /** The same buffers, for CHANGED. */
+  readonly #chunksAsFloats: Float64Array[] = [];
+  #nodesEnd = 1;
+  #freeNode = 0;
+  #root: number;
+
+  /** The inner nodes that the last descent went through, and the child it took in each. */
+  readonly #pathNodes = new Int32Array(LEVELS_MAX);
+  readonly #pathChildren = new Int32Array(LEVELS_MAX);
+  #leafLevel = 0;
+  #leaf = 0;
+  /** First entry of `#leaf` that is not before the sought key. */
+  #leafAt = 0;
+  /** Whether the last search of a node found the key itself, and whether it has the node's common bytes. */
+  #exact = false;
+  #inPrefix = false;
+
+  constructor(records: KeyRecords, history: KeyHistory) {
+    this.#records = records;
+    this.#history = history;
+    this.#root = this.#allocate(0);
+  }
+
+  /** Adds a key that is not in the tree, created at `main`. */
+  insert(slot: number, live: boolean, main: number): void {
+    this.#descendTo(slot);
+    assert(!this.#exact, "Cannot add a key that is in the tree");
+    this.#countOnPath(live ? 1 : 0, main);
+    const at = this.#leafAt;
+    if (at === 0) this.#changeFirst(this.#leafLevel, slot);
+    this.#insertEntry(this.#leafLevel, this.#leaf, at, live ? slot : ~slot, 0, 0);
+  }
+
+  /** Records that a key came to life or was deleted at `main`. */
+  setLive(slot: number, live: boolean, main: number): void {
+    this.#descendTo(slot);
+    assert(this.#exact, "Cannot change a key that is not in the tree");
+    this.#chunkOf(this.#leaf)[baseOf(this.#leaf) + ENTRIES + this.#leafAt] = live ? slot : ~slot;
+    this.#countOnPath(live ? 1 : -1, main);
+  }
+
+  /** Removes a deleted key; its record and bytes still exist. */
+  remove(slot: number): void {
+    this.#descendTo(slot);
+    assert(this.#exact, "Cannot remove a key that is not in the tree");
+    this.#removeEntry(this.#leafLevel, this.#leaf, this.#leafAt);
+  }
+
+  /**
+   * Number of keys in [start, end) live at `atMain`. Subtrees in which no key was created or deleted since
+   * are not entered, so at the newest revision this takes two descents.
+   */
+  count(start: Uint8Array, end: Uint8Array | undefined, atMain: number): number {
+    if (end !== undefined && compareBytes(start, end) >= 0) return 0;
+    return this.#countBelow(this.#root, start, end, atMain);
+  }
+
+  /** Walks keys in [start, end) live at `atMain`; the hit fields of the history describe each. */
+  visit(
+    start: Uint8Array,
+    end: Uint8Array | undefined,
+    atMain: number,
+    visit: (slot: number) => boolean,
+  ): void {
+    let endLeaf = 0;
+    let endAt = 0;
+    if (end !== undefined) {
+      if (compareBytes(start, end) >= 0) return;
+      this.#descend(end, 0, end.length);
+      endLeaf = this.#leaf;
+      endAt = this.#leafAt;
+    }
+    this.#descend(start, 0, start.length);
+    let at = this.#leafAt;
+    for (let leaf = this.#leaf; leaf !== 0;) {
+      const words = this.#chunkOf(leaf);
+      const base = baseOf(leaf);
+      const stop = leaf === endLeaf ? endAt : words[base + COUNT]!;
+      const current = this.#changed(leaf) <= atMain;
+      if (!current || words[base + LIVE]! > 0) {
+        for (; at < stop; at += 1) {
+          const entry = words[base + ENTRIES + at]!;
+          if (entry < 0 && current) continue;
+          const slot = entry < 0 ? ~entry : entry;
+          if (this.#history.seek(slot, atMain) && !visit(slot)) return;
+        }
+      }
+      if (leaf === endLeaf) return;
+      leaf = words[base + NEXT]!;
+      at = 0;
+    }
+  }
+
+  get liveCount(): number {
+    return this.#chunkOf(this.#root)[baseOf(this.#root) + LIVE]!;
+  }
+
+  get memoryBytes(): number {
+    return this.#chunks.length * CHUNK_NODES * NODE_WORDS * 4;
+  }
+
+  // Search
+
+  #descendTo(slot: number): void {
+    const arena = this.#records.arena;
+    const ref = this.#records.keyRef(slot);
+    this.#descend(arena.bytesOf(ref), arena.startOf(ref), arena.lengthOf(ref));
+  }
+
+  /** Finds the place of the key `bytes[start, start + length)`. */
+  #descend(bytes: Uint8Array, start: number, length: number): void {
+    let node = this.#root;
+    let level = 0;
+    // So many bytes of the key are known to be those of all keys below `node`.
+    let verified = 0;
+    for (;;) {
+      const words = this.#chunkOf(node);
+      const base = baseOf(node);
+      const at = this.#lowerBound(words, base, bytes, start, length, verified);
+      if (words[base + HEIGHT] === 0) {
+        this.#leaf = node;
+        this.#leafAt = at;
+        this.#leafLevel = level;
+        return;
+      }
+      const child = this.#exact || at === 0 ? at : at - 1;
+      // The entries on both sides of a child bound its keys; those of the last may leave the common bytes.
+      if (this.#inPrefix && child < words[base + COUNT]! - 1) verified = words[base + SKIP]!;
+      this.#pathNodes[level] = node;
+      this.#pathChildren[level] = child;
+      level += 1;
+      node = words[base + CHILDREN + child]!;
+    }
+  }
+
+  /** Number of the first entry that is not before the key. Sets `#exact` and `#inPrefix`. */
+  #lowerBound(
+    words: Int32Array,
+    base: number,
+    bytes: Uint8Array,
+    start: number,
+    length: number,
+    verified: number,
+  ): number {
+    this.#exact = false;
+    this.#inPrefix = true;
+    const count = words[base + COUNT]!;
+    if (count === 0) return 0;
+    const skip = words[base + SKIP]!;
+    if (skip > verified) {
+      const difference = this.#comparePrefix(words[base + ENTRIES]!, bytes, start, length, verified, skip);
+      if (difference !== 0) {
+        this.#inPrefix = false;
+        return difference > 0 ? 0 : count;
+      }
+    }
+    const sought = wordOf(bytes, start + skip, start + length);
+    const wordsAt = base + WORDS;
+    let low = 0;
+    let high = count;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      const word = words[wordsAt + middle]!;
+      if (word < sought) low = middle + 1;
+      else if (word > sought) high = middle;
+      else {
+        const entry = words[base + ENTRIES + middle]!;
+        const order = this.#records.compare(entry < 0 ? ~entry : entry, bytes, start, length, skip);
+        if (order === 0) {
+          this.#exact = true;
+          return middle;
+        }
+        if (order < 0) low = middle + 1;
+        else high = middle;
+      }
+    }
+    return low;
+  }
+
+  /** Compares bytes [from, to) of an entry's key, which has as many, with those of the sought key. */
+  #comparePrefix(
+    entry: number,
+    bytes: Uint8Array,
+    start: number,
+    length: number,
+    from: number,
+    to: number,
+  ): number {
+    const arena = this.#records.arena;
+    const ref = this.#records.keyRef(entry < 0 ? ~entry : entry);
+    const stored = arena.bytesOf(ref);
+    const storedStart = arena.startOf(ref);
+    const shared = length < to ? length : to;
+    for (let i = from; i < shared; i += 1) {
+      const difference = stored[storedStart + i]! - bytes[start + i]!;
+      if (difference !== 0) return difference;
+    }
+    return shared < to ? 1 : 0;
+  }
+
+  #countBelow(
+    node: number,
+    start: Uint8Array | undefined,
+    end: Uint8Array | undefined,
+    atMain: number,
+  ): number {
+    const words = this.#chunkOf(node);
+    const base = baseOf(node);
+    const current = this.#changed(node) <= atMain;
+    if (current && start === undefined && end === undefined) return words[base + LIVE]!;
+    const inner = words[base + HEIGHT] !== 0;
+    let first = 0;
+    if (start !== undefined) {
+      first = this.#lowerBound(words, base, start, 0, start.length, 0);
+      if (inner && !this.#exact && first > 0) first -= 1;
+    }
+    // The last entry to look at; `end` lies in the child before the first entry that is not before it.
+    let last = words[base + COUNT]! - 1;
+    if (end !== undefined) last = this.#lowerBound(words, base, end, 0, end.length, 0) - 1;
+
+    let count = 0;
+    if (!inner) {
+      for (let at = first; at <= last; at += 1) {
+        const entry = words[base + ENTRIES + at]!;
+        if (current) count += entry < 0 ? 0 : 1;
+        else if (this.#history.seek(entry < 0 ? ~entry : entry, atMain)) count += 1;
+      }
+      return count;
+    }
+    for (let at = first; at <= last; at += 1) {
+      const childStart = at === first ? start : undefined;
+      const childEnd = at === last ? end : undefined;
+      if (current && childStart === undefined && childEnd === undefined) count += words[base + LIVES + at]!;
+      else count += this.#countBelow(words[base + CHILDREN + at]!, childStart, childEnd, atMain);
+    }
+    return count;
+  }
+
+  // Counts along the path of the last descent
+
+  #countOnPath(difference: number, main: number): void {
+    for (let level = 0; level < this.#leafLevel; level += 1) {
+      const node = this.#pathNodes[level]!;
+      this.#chunkOf(node)[baseOf(node) + LIVES + this.#pathChildren[level]!]! += difference;
+      this.#countIn(node, difference, main);
+    }
+    this.#countIn(this.#leaf, difference, main);
+  }
+
+  #countIn(node: number, difference: number, main: number): void {
+    this.#chunkOf(node)[baseOf(node) + LIVE]! += difference;
+    if (main > this.#changed(node)) this.#setChanged(node, main);
+  }
+
+  /** Sets the first key of the subtree on the path at `level` in all nodes above that name it. */
+  #changeFirst(level: number, slot: number): void {
+    for (let above = level - 1; above >= 0; above -= 1) {
+      const node = this.#pathNodes[above]!;
+      const child = this.#pathChildren[above]!;
+      const words = this.#chunkOf(node);
+      const base = baseOf(node);
+      words[base + ENTRIES + child] = slot;
+      this.#fitWord(node, child);
+      if (child > 0) return;
+    }
+  }
+
+  // Change of nodes
+
+  /** Puts an entry into the node on the path at `level`, splitting the node when it is full. */
+  #insertEntry(level: number, node: number, at: number, entry: number, child: number, live: number): void {
+    const words = this.#chunkOf(node);
+    const base = baseOf(node);
+    const count = words[base + COUNT]!;
+    const height = words[base + HEIGHT]!;
+    if (count < entriesMax(height)) return this.#placeEntry(node, at, entry, child, live);
+
+    // At the edges of the tree nothing moves, so keys that come in order, or in reverse, fill their nodes.
+    let kept = count >>> 1;
+    if (at === count && this.#onLastPath(level)) kept = count;
+    else if (at === 0 && this.#onFirstPath(level)) kept = 0;
+    const right = this.#splitOff(node, kept);
+    if (at > kept || kept === count) this.#placeEntry(right, at - kept, entry, child, live);
+    else this.#placeEntry(node, at, entry, child, live);
+    this.#recount(node);
+    this.#recount(right);
+
+    const rightFirst = this.#firstSlot(right);
+    const rightLive = this.#live(right);
+    if (level === 0) {
+      const root = this.#allocate(height + 1);
+      this.#root = root;
+      this.#setChanged(root, this.#changed(node));
+      this.#placeEntry(root, 0, this.#firstSlot(node), node, this.#live(node));
+      this.#placeEntry(root, 1, rightFirst, right, rightLive);
+      this.#recount(root);
+      return;
+    }
+    const parent = this.#pathNodes[level - 1]!;
+    const place = this.#pathChildren[level - 1]!;
+    this.#chunkOf(parent)[baseOf(parent) + LIVES + place] = this.#live(node);
+    this.#insertEntry(level - 1, parent, place + 1, rightFirst, right, rightLive);
+  }
+
+  #placeEntry(node: number, at: number, entry: number, child: number, live: number): void {
+    const words = this.#chunkOf(node);
+    const base = baseOf(node);
+    const count = words[base + COUNT]!;
+    shift(words, base + ENTRIES, at, count);
+    shift(words, base + WORDS, at, count);
+    words[base + ENTRIES + at] = entry;
+    if (words[base + HEIGHT] !== 0) {
+      shift(words, base + CHILDREN, at, count);
+      shift(words, base + LIVES, at, count);
+      words[base + CHILDREN + at] = child;
+      words[base + LIVES + at] = live;
+    }
+    words[base + COUNT] = count + 1;
+    this.#fitWord(node, at);
+  }
+
+  /** Moves entries from `kept` on to a new node behind this one. */
+  #splitOff(node: number, kept: number): number {
+    const height = this.#chunkOf(node)[baseOf(node) + HEIGHT]!;
+    const right = this.#allocate(height);
+    this.#setChanged(right, this.#changed(node));
+    if (height === 0) this.#linkAfter(node, right);
+    this.#moveEntries(node, kept, right);
+    this.#chunkOf(right)[baseOf(right) + SKIP] = this.#chunkOf(node)[baseOf(node) + SKIP]!;
+    this.#refitIfLoose(node);
+    this.#refitIfLoose(right);
+    return right;
+  }
+
+  /** Appends the entries of `from` that are at or behind `at` to `to`. The words are copied as they are. */
+  #moveEntries(from: number, at: number, to: number): void {
+    const source = this.#chunkOf(from);
+    const sourceBase = baseOf(from);
+    const target = this.#chunkOf(to);
+    const targetBase = baseOf(to);
+    const moved = source[sourceBase + COUNT]! - at;
+    const targetCount = target[targetBase + COUNT]!;
+    const inner = source[sourceBase + HEIGHT] !== 0;
+    for (let i = 0; i < moved; i += 1) {
+      const read = sourceBase + at + i;
+      const write = targetBase + targetCount + i;
+      target[write + ENTRIES] = source[read + ENTRIES]!;
+      target[write + WORDS] = source[read + WORDS]!;
+      if (inner) {
+        target[write + CHILDREN] = source[read + CHILDREN]!;
+        target[write + LIVES] = source[read + LIVES]!;
+      }
+    }
+    source[sourceBase + COUNT] = at;
+    target[targetBase + COUNT] = targetCount + moved;
+  }
+
+  /** Removes an entry of the node on the path at `level`, and the node when it was the last. */
+  #removeEntry(level: number, node: number, at: number): void {
+    const words = this.#chunkOf(node);
+    const base = baseOf(node);
+    const count = words[base + COUNT]! - 1;
+    unshift(words, base + ENTRIES, at, count);
+    unshift(words, base + WORDS, at, count);
+    if (words[base + HEIGHT] !== 0) {
+      unshift(words, base + CHILDREN, at, count);
+      unshift(words, base + LIVES, at, count);
+    }
+    words[base + COUNT] = count;
+    if (level === 0) return this.#lowerRoot();
+    if (count === 0) {
+      this.#free(node);
+      return this.#removeEntry(level - 1, this.#pathNodes[level - 1]!, this.#pathChildren[level - 1]!);
+    }
+    if (at === 0) this.#changeFirst(level, this.#firstSlot(node));
+    if (count < entriesMax(words[base + HEIGHT]!) / 4) this.#mergeWithSibling(level);
+  }
+
+  /** Drops root nodes that have a single child. */
+  #lowerRoot(): void {
+    for (;;) {
+      const root = this.#root;
+      const words = this.#chunkOf(root);
+      const base = baseOf(root);
+      if (words[base + HEIGHT] === 0 || words[base + COUNT]! > 1) return;
+      this.#root = words[base + CHILDREN]!;
+      this.#free(root);
+    }
+  }
+
+  /** Joins the node on the path at `level` with a neighbour under the same parent if that leaves room. */
+  #mergeWithSibling(level: number): void {
+    const parent = this.#pathNodes[level - 1]!;
+    const words = this.#chunkOf(parent);
+    const base = baseOf(parent);
+    const place = this.#pathChildren[level - 1]!;
+    const siblings = words[base + COUNT]!;
+    if (siblings < 2) return;
+    const leftPlace = place + 1 < siblings ? place : place - 1;
+    const left = words[base + CHILDREN + leftPlace]!;
+    const right = words[base + CHILDREN + leftPlace + 1]!;
+    const height = words[base + HEIGHT]! - 1;
+    const together = this.#count(left) + this.#count(right);
+    if (together > (entriesMax(height) * 3) / 4) return;
+
+    this.#moveEntries(right, 0, left);
+    this.#refit(left);
+    this.#recount(left);
+    if (this.#changed(right) > this.#changed(left)) this.#setChanged(left, this.#changed(right));
+    words[base + LIVES + leftPlace] = this.#live(left);
+    this.#free(right);
+    this.#removeEntry(level - 1, parent, leftPlace + 1);
+  }
+
+  /** Sets the word of an entry that is new in its place, after lowering SKIP if the key asks for it. */
+  #fitWord(node: number, at: number): void {
+    const words = this.#chunkOf(node);
+    const base = baseOf(node);
+    const count = words[base + COUNT]!;
+    if (count === 1) return this.#refit(node);
+    const slot = slotAt(words, base, at);
+    const skip = words[base + SKIP]!;
+    // Between two other keys it has what they have in common; as the first or last it may not.
+    if (at === 0 || at === count - 1) {
+      const other = slotAt(words, base, at === 0 ? 1 : at - 1);
+      if (this.#records.commonPrefix(slot, other, skip) < skip) return this.#refit(node);
+    }
+    words[base + WORDS + at] = this.#wordOfSlot(slot, skip);
+  }
+
+  /** Recomputes the words when the keys have come to agree in two or more of the four bytes. */
+  #refitIfLoose(node: number): void {
+    const words = this.#chunkOf(node);
+    const base = baseOf(node);
+    const count = words[base + COUNT]!;
+    if (count < 2) return;
+    const first = words[base + WORDS]!;
+    const last = words[base + WORDS + count - 1]!;
+    if (first >>> 16 === last >>> 16) this.#refit(node);
+  }
+
+  #refit(node: number): void {
+    const words = this.#chunkOf(node);
+    const base = baseOf(node);
+    const count = words[base + COUNT]!;
+    const first = slotAt(words, base, 0);
+    const skip = this.#records.commonPrefix(first, slotAt(words, base, count - 1), Infinity);
+    words[base + SKIP] = skip;
+    for (let at = 0; at < count; at += 1) {
+      words[base + WORDS + at] = this.#wordOfSlot(slotAt(words, base, at), skip);
+    }
+  }
+
+  #wordOfSlot(slot: number, skip: number): number {
+    const arena = this.#records.arena;
+    const ref = this.#records.keyRef(slot);
+    const start = arena.startOf(ref);
+    return wordOf(arena.bytesOf(ref), start + skip, start + arena.lengthOf(ref));
+  }
+
+  #recount(node: number): void {
+    const words = this.#chunkOf(node);
+    const base = baseOf(node);
+    const count = words[base + COUNT]!;
+    const inner = words[base + HEIGHT] !== 0;
+    let live = 0;
+    for (let at = 0; at < count; at += 1) {
+      if (inner) live += words[base + LIVES + at]!;
+      else if (words[base + ENTRIES + at]! >= 0) live += 1;
+    }
+    words[base + LIVE] = live;
+  }
+
+  #onLastPath(level: number): boolean {
+    for (let above = 0; above < level; above += 1) {
+      if (this.#pathChildren[above] !== this.#count(this.#pathNodes[above]!) - 1) return false;
+    }
+    return true;
+  }
+
+  #onFirstPath(level: number): boolean {
+    for (let above = 0; above < level; above += 1) {
+      if (this.#pathChildren[above] !== 0) return false;
+    }
+    return true;
+  }
+
+  // Nodes
+
+  #chunkOf(node: number): Int32Array {
+    return this.#chunks[node >>> CHUNK_SHIFT]!;
+  }
+
+  #count(node: number): number {
+    return this.#chunkOf(node)[baseOf(node) + COUNT]!;
+  }
+
+  #live(node: number): number {
+    return this.#chunkOf(node)[baseOf(node) + LIVE]!;
+  }
+
+  #firstSlot(node: number): number {
+    return slotAt(this.#chunkOf(node), baseOf(node), 0);
+  }
+
+  #changed(node: number): number {
+    return this.#chunksAsFloats[node >>> CHUNK_SHIFT]![(baseOf(node) + CHANGED) >>> 1]!;
+  }
+
+  #setChanged(node: number, main: number): void {
+    this.#chunksAsFloats[node >>> CHUNK_SHIFT]![(baseOf(node) + CHANGED) >>> 1] = main;
+  }
+
+  #linkAfter(leaf: number, added: number): void {
+    const next = this.#chunkOf(leaf)[baseOf(leaf) + NEXT]!;
+    this.#chunkOf(added)[baseOf(added) + NEXT] = next;
+    this.#chunkOf(added)[baseOf(added) + PREVIOUS] = leaf;
+    this.#chunkOf(leaf)[baseOf(leaf) + NEXT] = added;
+    if (next !== 0) this.#chunkOf(next)[baseOf(next) + PREVIOUS] = added;
+  }
+
+  #allocate(height: number): number {
+    let node = this.#freeNode;
+    if (node !== 0) this.#freeNode = this.#chunkOf(node)[baseOf(node) + NEXT]!;
+    else {
+      node = this.#nodesEnd;
+      this.#nodesEnd += 1;
+      if (node >>> CHUNK_SHIFT >= this.#chunks.length) {
+        const chunk = new Int32Array(CHUNK_NODES * NODE_WORDS);
+        this.#chunks.push(chunk);
+        this.#chunksAsFloats.push(new Float64Array(chunk.buffer));
+      }
+    }
+    const words = this.#chunkOf(node);
+    const base = baseOf(node);
+    words.fill(0, base, base + ENTRIES);
+    words[base + HEIGHT] = height;
+    return node;
+  }
+
+  #free(node: number): void {
+    const words = this.#chunkOf(node);
+    const base = baseOf(node);
+    if (words[base + HEIGHT] === 0) {
+      const next = words[base + NEXT]!;
+      const previous = words[base + PREVIOUS]!;
+      if (next !== 0) this.#chunkOf(next)[baseOf(next) + PREVIOUS] = previous;
+      if (previous !== 0) this.#chunkOf(previous)[baseOf(previous) + NEXT] = next;
+    }
+    words[base + NEXT] = this.#freeNode;
+    this.#freeNode = node;
+  }
+}
+
+function baseOf(node: number): number {
+  return (node & CHUNK_MASK) * NODE_WORDS;
+}
+
+function entriesMax(height: number): number {
+  return height === 0 ? LEAF_ENTRIES_MAX : INNER_ENTRIES_MAX;
+}
+
+function slotAt(words: Int32Array, base: number, at: number): number {
+  const entry = words[base + ENTRIES + at]!;
+  return entry < 0 ? ~entry : entry;
+}
+
+/** The four bytes of `bytes[at, end)` from `at` on as an ordered signed number. */
+function wordOf(bytes: Uint8Array, at: number, end: number): number {
+  if (at + 4 <= end) {
+    return ((bytes[at]! << 24) | (bytes[at + 1]! << 16) | (bytes[at + 2]! << 8) | bytes[at + 3]!) ^
+      0x8000_0000;
+  }
+  let word = 0;
+  for (let i = 0; i < 4; i += 1) word = (word << 8) | (at + i < end ? bytes[at + i]! : 0);
+  return word ^ 0x8000_0000;
+}
+
+/** Makes room at place `at` of the run of `count` words that starts at `start`. */
+function shift(words: Int32Array, start: number, at: number, count: number): void {
+  if (at < count) words.copyWithin(start + at + 1, start + at, start + count);
+}
+
+/** Closes place `at`; `count` words remain. */
+function unshift(words: Int32Array, start: number, at: number, count: number): void {
+  if (at < count) words.copyWithin(start + at, start + at + 1, start + count + 1);
+}
