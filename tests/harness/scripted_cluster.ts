@@ -13,7 +13,6 @@ import {
   type ConfChangeSingle,
   ConfChangeTransition,
   ConfChangeType,
-  EntryType,
   type Message,
 } from "../../src/raft/types.ts";
 import type { Command } from "./datadriven.ts";
