@@ -9,8 +9,8 @@ import type { RequestOpShape, TxnRequestShape } from "./requests.ts";
  * put conflicts with a delete over its key, with two exceptions:
  *   - they are in the two branches of one nested transaction, of which one is executed;
  *   - a put in one nested transaction and a delete in a *later* one (etcd does not look for this).
- * Two deletes never conflict. A delete whose `range_end` is not past its key, "\0" included, stands for its
- * key alone here, as it does in etcd's check.
+ * Two deletes never conflict. Nor does a delete whose `range_end` is not past its key. That includes "\0",
+ * which deletes every key from the first on: etcd's check does not see it so, and lets it pass.
  *
  * One walk visits lists with everything before and around them marked, and unmarks the first branch of a
  * nested transaction while it visits the second. Taking the smaller branch first makes that n log n
@@ -60,8 +60,8 @@ function collect(operations: readonly RequestOpShape[], writes: WriteList): Oper
     if (request.case === "requestPut") list.puts.push(writes.add(request.value.key, undefined));
     else if (request.case === "requestDeleteRange") {
       const { key, rangeEnd } = request.value;
-      const isRange = compareBytes(rangeEnd, key) > 0;
-      list.deletes.push(writes.add(key, isRange ? rangeEnd : undefined));
+      if (rangeEnd.length === 0) list.deletes.push(writes.add(key, undefined));
+      else if (compareBytes(key, rangeEnd) < 0) list.deletes.push(writes.add(key, rangeEnd));
     } else if (request.case === "requestTxn") {
       const success = collect(request.value.success, writes);
       const failure = collect(request.value.failure, writes);
