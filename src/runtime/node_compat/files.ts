@@ -95,7 +95,8 @@ class DescriptorReader implements ReadableFile {
 
 class DescriptorWriter implements WritableFile {
   readonly #path: string;
-  readonly #descriptor: number;
+  /** -1 once closed: the number may belong to another file by then. */
+  #descriptor: number;
 
   constructor(path: string, create: boolean, mode: number) {
     this.#path = path;
@@ -105,31 +106,35 @@ class DescriptorWriter implements WritableFile {
 
   writeAt(bytes: Uint8Array, position: number): Promise<void> {
     return new Promise((resolve, reject) => {
+      const descriptor = this.#open();
       let done = 0;
       const step = (error: Error | null, count: number): void => {
         if (error !== null) return reject(fileError(this.#path, error));
         done += count;
         if (done === bytes.length) return resolve();
+        if (count === 0) return reject(new FileError("io", this.#path, `${this.#path}: nothing was written`));
         // The kernel may take less than was offered; the rest follows.
-        write(this.#descriptor, bytes, done, bytes.length - done, position + done, step);
+        write(descriptor, bytes, done, bytes.length - done, position + done, step);
       };
-      write(this.#descriptor, bytes, 0, bytes.length, position, step);
+      write(descriptor, bytes, 0, bytes.length, position, step);
     });
   }
 
   writeAtSync(bytes: Uint8Array, position: number): void {
     let done = 0;
     while (done < bytes.length) {
-      done += attempt(
+      const count = attempt(
         this.#path,
-        () => writeSync(this.#descriptor, bytes, done, bytes.length - done, position + done),
+        () => writeSync(this.#open(), bytes, done, bytes.length - done, position + done),
       );
+      if (count === 0) throw new FileError("io", this.#path, `${this.#path}: nothing was written`);
+      done += count;
     }
   }
 
   sync(): Promise<void> {
     return new Promise((resolve, reject) => {
-      fdatasync(this.#descriptor, (error) => {
+      fdatasync(this.#open(), (error) => {
         if (error === null || error === undefined) resolve();
         else reject(fileError(this.#path, error));
       });
@@ -137,15 +142,21 @@ class DescriptorWriter implements WritableFile {
   }
 
   syncNow(): void {
-    attempt(this.#path, () => fdatasyncSync(this.#descriptor));
+    attempt(this.#path, () => fdatasyncSync(this.#open()));
   }
 
   truncate(sizeBytes: number): void {
-    attempt(this.#path, () => ftruncateSync(this.#descriptor, sizeBytes));
+    attempt(this.#path, () => ftruncateSync(this.#open(), sizeBytes));
   }
 
   close(): void {
-    closeSync(this.#descriptor);
+    closeSync(this.#open());
+    this.#descriptor = -1;
+  }
+
+  #open(): number {
+    if (this.#descriptor === -1) throw new FileError("io", this.#path, `${this.#path}: file already closed`);
+    return this.#descriptor;
   }
 }
 

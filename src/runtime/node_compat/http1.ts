@@ -5,6 +5,8 @@ import type { Http1Handler, ListenOptions, PeerInfo } from "../../ports/sockets.
 import { plainBytes } from "./byte_stream.ts";
 
 const HEAD_BYTES_MAX = 64 * 1024;
+/** What a `Request` may not carry on some runtimes. */
+const UNSERVED_METHODS: ReadonlySet<string> = new Set(["CONNECT", "TRACE", "TRACK"]);
 /** Bytes of a request body that are read ahead of the handler. */
 const BODY_AHEAD_BYTES = 64 * 1024;
 
@@ -27,9 +29,16 @@ export class Http1Server {
     this.#headTimeoutMs = headTimeoutMs;
     this.#server = createServer(
       // Their own timeouts need a listening server on some runtimes, so `#awaitHead` has ours.
-      { maxHeaderSize: HEAD_BYTES_MAX, keepAliveTimeout: 0, headersTimeout: 0, requestTimeout: 0 },
+      {
+        maxHeaderSize: HEAD_BYTES_MAX,
+        keepAliveTimeout: headTimeoutMs,
+        headersTimeout: 0,
+        requestTimeout: 0,
+      },
       (request, response) => this.#serve(request, response),
     );
+    // Deno would close each connection after one response, as if the server were closing (denoland/deno#35609).
+    Object.defineProperty(this.#server, "listening", { value: true });
     this.#server.on("clientError", (error, socket) => refuse(error, socket as Socket));
   }
 
@@ -71,6 +80,7 @@ export class Http1Server {
     response.once("close", () => {
       connection.unanswered -= 1;
       if (connection.unanswered > 0 || socket.destroyed) return;
+      socket.resume(); // The body may have been left unread.
       if (this.#draining) socket.end();
       else this.#awaitHead(socket, connection);
     });
@@ -97,6 +107,10 @@ async function answer(
   outgoing: ServerResponse,
   peer: PeerInfo,
 ): Promise<void> {
+  if (UNSERVED_METHODS.has(incoming.method ?? "")) {
+    sendPlain(outgoing, 405, "405 Method Not Allowed");
+    return;
+  }
   const abort = new AbortController();
   outgoing.once("close", () => {
     if (!outgoing.writableFinished) abort.abort();
@@ -154,7 +168,9 @@ function bodyOf(incoming: IncomingMessage): ReadableStream<Uint8Array> {
       incoming.on("data", (chunk: Uint8Array) => {
         if (done) return;
         controller.enqueue(plainBytes(chunk));
-        if ((controller.desiredSize ?? 0) <= 0) incoming.pause();
+        if ((controller.desiredSize ?? 0) > 0) return;
+        incoming.pause();
+        incoming.socket.pause(); // Bun does not pass the pause on.
       });
       incoming.on("end", () => {
         if (done) return;
@@ -170,11 +186,13 @@ function bodyOf(incoming: IncomingMessage): ReadableStream<Uint8Array> {
       incoming.on("close", broken);
     },
     pull() {
+      incoming.socket.resume();
       incoming.resume();
     },
     cancel() {
       // What still comes is read and dropped, so that the connection can carry the next request.
       done = true;
+      incoming.socket.resume();
       incoming.resume();
     },
   }, new ByteLengthQueuingStrategy({ highWaterMark: BODY_AHEAD_BYTES }));

@@ -38,6 +38,9 @@ class NodeListener implements Listener {
   readonly #open = new Set<Socket>();
   #address: SocketAddress;
   #stopped: Promise<void> | undefined;
+  #closed: Promise<void> | undefined;
+  /** Set by `#close`. */
+  #allGone: (() => void) | undefined;
 
   constructor(address: SocketAddress, options: ListenOptions) {
     this.#address = address;
@@ -94,13 +97,22 @@ class NodeListener implements Listener {
     this.#http1?.drain();
   }
 
-  async close(): Promise<void> {
-    const stopped = this.#stop();
-    for (const socket of this.#open) socket.destroy();
-    await stopped;
+  close(): Promise<void> {
+    this.#closed ??= this.#close();
+    return this.#closed;
   }
 
-  /** Resolves when the last connection is gone too. */
+  async #close(): Promise<void> {
+    const stopped = this.#stop();
+    const gone = new Promise<void>((resolve) => {
+      if (this.#open.size === 0) resolve();
+      else this.#allGone = resolve;
+    });
+    for (const socket of this.#open) socket.destroy();
+    await stopped;
+    await gone;
+  }
+
   #stop(): Promise<void> {
     this.#stopped ??= new Promise((resolve) => {
       this.#server.close(() => {
@@ -119,7 +131,10 @@ class NodeListener implements Listener {
       return;
     }
     this.#open.add(socket);
-    socket.once("close", () => this.#open.delete(socket));
+    socket.once("close", () => {
+      this.#open.delete(socket);
+      if (this.#open.size === 0) this.#allGone?.();
+    });
     if (this.#tls === undefined) this.#routePlain(socket);
     else if (this.#options.allowPlain !== true) this.#tls.start(socket);
     else {

@@ -55,7 +55,11 @@ function element(der: Uint8Array, at: number, limit: number, tag: number): { sta
 function derOfPem(text: string): Uint8Array {
   const body = /-----BEGIN X509 CRL-----([^-]*)-----END X509 CRL-----/.exec(text)?.[1];
   if (body === undefined) throw malformed();
-  return Uint8Array.from(atob(body.replace(/\s/g, "")), (char) => char.charCodeAt(0));
+  try {
+    return Uint8Array.from(atob(body.replace(/\s/g, "")), (char) => char.charCodeAt(0));
+  } catch {
+    throw malformed();
+  }
 }
 
 function hex(bytes: Uint8Array): string {

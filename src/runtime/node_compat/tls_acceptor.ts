@@ -1,7 +1,8 @@
-import { constants } from "node:crypto";
+import { constants, createPrivateKey, X509Certificate } from "node:crypto";
 import type { Socket } from "node:net";
 import { createServer } from "node:tls";
 import type { Server, TlsOptions, TLSSocket } from "node:tls";
+import { SocketError } from "../../ports/sockets.ts";
 import type { PeerCertificate, Rejection, ServerTlsOptions, TlsPeerInfo } from "../../ports/sockets.ts";
 import { hostPort } from "./byte_stream.ts";
 import { revokedSerials } from "./revocation_list.ts";
@@ -33,6 +34,7 @@ export class TlsAcceptor {
     this.#options = options;
     this.#current = this.#source();
     this.#revoked = this.#current.crl === undefined ? new Set() : revokedSerials(this.#current.crl);
+    checkKeyPair(this.#current);
     try {
       this.#server = createServer(serverOptions(this.#current), (socket) => this.#finish(socket));
     } catch (error) {
@@ -65,6 +67,8 @@ export class TlsAcceptor {
     socket.once("close", () => {
       if (this.#handshakes.has(socket)) this.#reject(handshake, "tls", "EOF", "");
     });
+    // A client that leaves in mid-handshake has no answer to wait for.
+    socket.allowHalfOpen = false;
     this.#server.emit("connection", socket);
   }
 
@@ -72,6 +76,7 @@ export class TlsAcceptor {
     const next = this.#source();
     if (next === this.#current) return;
     const revoked = next.crl === undefined ? new Set<string>() : revokedSerials(next.crl);
+    checkKeyPair(next);
     try {
       this.#server.setSecureContext(serverOptions(next));
     } catch (error) {
@@ -88,6 +93,7 @@ export class TlsAcceptor {
       return;
     }
     socket.on("error", ignore);
+    socket.allowHalfOpen = true;
     const tls = tlsPeerInfo(socket);
     const refusal = this.#refusal(socket, tls.certificate, handshake.remoteAddress);
     if (refusal !== undefined) return this.#reject(handshake, "tls", refusal, tls.serverName);
@@ -130,6 +136,17 @@ interface Handshake {
   readonly socket: Socket;
   readonly remoteAddress: string;
   timer: ReturnType<typeof setTimeout> | undefined;
+}
+
+/** Some runtimes would take anything here, and then fail each handshake. */
+function checkKeyPair(options: ServerTlsOptions): void {
+  let matches: boolean;
+  try {
+    matches = new X509Certificate(options.cert).checkPrivateKey(createPrivateKey(options.key));
+  } catch (error) {
+    throw new SocketError("tls", `tls: failed to parse certificate or key: ${(error as Error).message}`);
+  }
+  if (!matches) throw new SocketError("tls", "tls: private key does not match public key");
 }
 
 function serverOptions(options: ServerTlsOptions): TlsOptions {
