@@ -45,6 +45,12 @@ export class WalError extends Error {
   }
 }
 
+/** Why no record can be read where one should be. */
+export interface Fault {
+  readonly kind: "corrupt" | "crc mismatch";
+  readonly message: string;
+}
+
 /** What `RecordReader.next` found. A "fault" may be a save cut short or damage: `repair.ts` judges. */
 export type ReadStep = "record" | "end" | "fault";
 
@@ -64,7 +70,7 @@ export class RecordReader {
   /** Checksum of all data up to here; undefined until the first record of a log's first segment says it. */
   crc: number | undefined;
   /** Why `next` returned "fault". */
-  fault: { readonly kind: "corrupt" | "crc mismatch"; readonly message: string } = NO_FAULT;
+  fault: Fault = NO_FAULT;
 
   readonly #file: ReadableFile;
   #windowOffset = 0;
@@ -125,7 +131,7 @@ export class RecordReader {
     return new WalError(kind, this.path, this.offset, message);
   }
 
-  #fail(kind: "corrupt" | "crc mismatch", message: string): ReadStep {
+  #fail(kind: Fault["kind"], message: string): ReadStep {
     this.fault = { kind, message };
     return "fault";
   }
@@ -142,4 +148,4 @@ export class RecordReader {
   }
 }
 
-const NO_FAULT = { kind: "corrupt", message: "" } as const;
+const NO_FAULT: Fault = { kind: "corrupt", message: "" };

@@ -25,16 +25,16 @@ export class RecordEncoder {
   crc: number;
   /** The message at hand, up to the data of an entry: its checksum precedes it in the record. */
   readonly #message = new ByteWriter(64);
-  #saveRecords = 0;
+  #beginsSave = false;
 
   constructor(crc: number, capacity: number) {
     this.crc = crc;
     this.frames = new ByteWriter(capacity);
   }
 
-  /** Marks the next record as the first of a save of `records` records. */
-  beginSave(records: number): void {
-    this.#saveRecords = records;
+  /** Marks the next record as the first of a save. */
+  beginSave(): void {
+    this.#beginsSave = true;
   }
 
   entry(entry: Entry): void {
@@ -109,10 +109,10 @@ export class RecordEncoder {
     frames.byte(type);
     frames.byte(CRC_TAG);
     frames.varint(crc);
-    if (this.#saveRecords > 0) {
+    if (this.#beginsSave) {
       frames.byte(SAVE_TAG);
-      frames.varint(this.#saveRecords);
-      this.#saveRecords = 0;
+      frames.byte(1);
+      this.#beginsSave = false;
     }
     if (dataLength > 0) {
       frames.byte(DATA_TAG);

@@ -27,9 +27,9 @@ export const TYPE_TAG = 0x08;
 export const CRC_TAG = 0x10;
 export const DATA_TAG = 0x1a;
 /**
- * Field 15 of the record that begins a save: how many records the save has. Go's readers skip a field they
- * do not know. A save starts only when the one before it is durable, so this mark says "all before me was
- * synced", which is what tells damage to acknowledged records from a save that a crash cut short.
+ * Field 15 of the record that begins a save, always 1. Go's readers skip a field they do not know. A save
+ * starts only when the one before it is durable, so this mark says "all before me was synced", which is
+ * what tells damage to acknowledged records from a save that a crash cut short.
  */
 export const SAVE_TAG = 0x78;
 
@@ -73,8 +73,8 @@ export function recordLengthAt(bytes: Uint8Array, at: number): number {
 export class RecordHead {
   type = 0;
   crc = 0;
-  /** Records in the save that this record begins; 0 when it begins none, or another program wrote it. */
-  saveRecords = 0;
+  /** Whether the record begins a save. Records of other programs do not say so. */
+  beginsSave = false;
   /** Data is `bytes[dataStart, dataEnd)`. */
   dataStart = 0;
   dataEnd = 0;
@@ -92,12 +92,11 @@ export class RecordHead {
       if (reader.byte() !== CRC_TAG) return false;
       this.crc = reader.varint();
       if (this.crc > 0xffffffff) return false;
-      this.saveRecords = 0;
       const recordEnd = start + length;
       let tag = reader.at === recordEnd ? -1 : reader.byte();
-      if (tag === SAVE_TAG) {
-        this.saveRecords = reader.varint();
-        if (this.saveRecords === 0) return false;
+      this.beginsSave = tag === SAVE_TAG;
+      if (this.beginsSave) {
+        if (reader.byte() !== 1) return false;
         tag = reader.at === recordEnd ? -1 : reader.byte();
       }
       let dataLength = 0;
@@ -114,7 +113,7 @@ export class RecordHead {
 }
 
 /** Bytes of a record before its data, at most: type, CRC, save mark, tag and length of the data. */
-export const RECORD_HEAD_BYTES_MAX = 2 + 6 + 11 + 11;
+export const RECORD_HEAD_BYTES_MAX = 2 + 6 + 2 + 11;
 
 /** Reads a protobuf message; throws `MalformedError`, and never reads past `end`. */
 class MessageReader {

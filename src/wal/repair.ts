@@ -15,8 +15,8 @@ import {
  * A crash leaves each sector of the last save either as it was before, zero from where the save began, or
  * as the save wrote it. So a fault at `offset` is a cut save only when
  * - no record that begins a save stands behind it: that save began after the faulty bytes were durable;
- * - the record at fault lacks a whole sector: the one of its header, or one of those it reaches into, is
- *   zero from the save's begin or its own. All sectors being there, a wrong checksum is damage; and
+ * - the record at fault lacks a sector: that of its header is zero from there on, or one of those it
+ *   reaches into is zero as a whole. All sectors being there, a wrong checksum is damage; and
  * - where the header is there, it agrees with the second length that the record carries.
  *
  * etcd asks only for one zero sector within the record, and takes every zero header for the end of the log.
@@ -24,15 +24,9 @@ import {
 const SECTOR_BYTES = 512;
 const SCAN_BYTES = 1 << 18;
 
-export interface Fault {
-  readonly offset: number;
-  /** Where the save began whose records are not all read yet, or `offset` when all are. */
-  readonly saveOffset: number;
-}
-
-/** Whether the fault is a save cut short. `file` is the last segment. */
-export function isTornSave(file: ReadableFile, fault: Fault): boolean {
-  return lacksSector(file, fault) && !savesBehind(file, fault.offset);
+/** Whether a save cut short is what makes the record at `offset` faulty. `file` is the last segment. */
+export function isTornSave(file: ReadableFile, offset: number): boolean {
+  return lacksSector(file, offset) && !savesBehind(file, offset);
 }
 
 /** Offset of the first byte at or behind `from` that is not zero; the file's size when there is none. */
@@ -82,9 +76,9 @@ export function cutTail(files: Files, path: string, offset: number, log: Log): v
   log.info("repaired", { path, offset });
 }
 
-function lacksSector(file: ReadableFile, { offset, saveOffset }: Fault): boolean {
+function lacksSector(file: ReadableFile, offset: number): boolean {
   const sector = offset - (offset % SECTOR_BYTES);
-  if (isZero(file, Math.max(sector, saveOffset), sector + SECTOR_BYTES)) return true;
+  if (isZero(file, offset, sector + SECTOR_BYTES)) return true;
   // The sector of the header was written, so the header is what the writer put there.
   const lead = file.readAt(offset, FRAME_HEADER_BYTES + RECORD_HEAD_BYTES_MAX);
   if (lead.length < FRAME_HEADER_BYTES) return false;
@@ -114,7 +108,7 @@ function savesBehind(file: ReadableFile, offset: number): boolean {
       if (length <= 0 || length > file.sizeBytes - from - at - FRAME_HEADER_BYTES) continue;
       const headStart = at + FRAME_HEADER_BYTES;
       const headEnd = Math.min(bytes.length, headStart + RECORD_HEAD_BYTES_MAX);
-      if (head.parse(bytes, headStart, headEnd, length) && head.saveRecords > 0) return true;
+      if (head.parse(bytes, headStart, headEnd, length) && head.beginsSave) return true;
     }
   }
   return false;

@@ -1,9 +1,9 @@
 import { equalBytes } from "../base/bytes.ts";
 import type { RaftIndex } from "../base/units.ts";
-import type { Files } from "../ports/files.ts";
+import type { Files, ReadableFile } from "../ports/files.ts";
 import { type Log, silentLog } from "../ports/log.ts";
 import type { Entry, HardState } from "../raft/types.ts";
-import { RecordReader, WalError } from "./decoder.ts";
+import { type Fault, RecordReader, WalError } from "./decoder.ts";
 import {
   decodeEntry,
   decodeHardState,
@@ -100,34 +100,29 @@ function readSegment(files: Files, segment: Segment, isLast: boolean, replay: Re
   replay.beginSegment();
   try {
     const reader = new RecordReader(file, segment.path, replay.crc);
-    let saveOffset = 0;
-    // Records that are still to come of the save that began at `saveOffset`.
-    let recordsLeft = 0;
     let step = reader.next();
-    for (; step === "record"; step = reader.next()) {
-      if (reader.head.saveRecords > 0) {
-        saveOffset = reader.offset;
-        recordsLeft = reader.head.saveRecords;
-      }
-      if (recordsLeft > 0) recordsLeft -= 1;
-      replay.take(reader);
-    }
+    for (; step === "record"; step = reader.next()) replay.take(reader);
     replay.crc = reader.crc;
-    const offset = reader.offset;
-    // The head of a segment was durable before the segment got its name, so nothing may be missing in it.
-    if (!replay.segmentBegun) throw reader.error("corrupt", "the segment has no complete head");
-    const nonZero = step === "end" ? firstNonZero(file, offset) : offset;
-    if (step === "end" && nonZero === file.sizeBytes) return { path: segment.path, offset, torn: false };
-    // Segments before the last were durable as a whole before the next one got its name.
-    if (isLast && isTornSave(file, { offset, saveOffset: recordsLeft > 0 ? saveOffset : offset })) {
-      log.warn("found a torn record at the end of the WAL", { path: segment.path, offset });
-      return { path: segment.path, offset, torn: true };
+    const { offset } = reader;
+    const fault = step === "fault" ? reader.fault : faultAtEnd(file, offset, replay.segmentBegun);
+    if (fault === undefined) return { path: segment.path, offset, torn: false };
+    // A segment's head is durable before the segment gets its name, and all of it before the next one does.
+    if (!isLast || !replay.segmentBegun || !isTornSave(file, offset)) {
+      throw reader.error(fault.kind, fault.message);
     }
-    if (step === "fault") throw reader.error(reader.fault.kind, reader.fault.message);
-    throw reader.error("corrupt", `the log ends before bytes that are not zero at offset ${nonZero}`);
+    log.warn("found a torn record at the end of the WAL", { path: segment.path, offset });
+    return { path: segment.path, offset, torn: true };
   } finally {
     file.close();
   }
+}
+
+/** What is wrong with a segment whose records end without a fault; a record that was zeroed ends them too. */
+function faultAtEnd(file: ReadableFile, offset: number, begun: boolean): Fault | undefined {
+  if (!begun) return { kind: "corrupt", message: "the segment has no complete head" };
+  const nonZero = firstNonZero(file, offset);
+  if (nonZero === file.sizeBytes) return undefined;
+  return { kind: "corrupt", message: `the log ends before bytes at ${nonZero} that are not zero` };
 }
 
 /** What has been read so far, and the rules that records must keep among each other. */

@@ -56,7 +56,7 @@ export function createWal(files: Files, dir: string, metadata: Uint8Array, optio
   for (const name of files.list(building)) files.remove(`${building}/${name}`);
 
   const encoder = new RecordEncoder(0, BUFFER_BYTES_INITIAL);
-  encoder.beginSave(3);
+  encoder.beginSave();
   encoder.previousCrc();
   encoder.metadata(metadata);
   encoder.snapshot({ index: 0 as RaftIndex, term: 0 as Term, confState: undefined });
@@ -248,11 +248,11 @@ export class Wal {
    * write, a new segment or a snapshot record being written, it is as `save` and returns its promise.
    */
   saveNow(hardState: HardState | undefined, entries: readonly Entry[]): Promise<void> | undefined {
+    const unusable = this.#unusable();
+    if (unusable !== undefined) throw unusable;
     if (this.#inFlight !== undefined || this.#position >= this.#segmentBytes) {
       return this.save(hardState, entries, { sync: true });
     }
-    const unusable = this.#unusable();
-    if (unusable !== undefined) throw unusable;
     if (hardState !== undefined) this.#unsavedState = hardState;
     try {
       const end = this.#encodeSave(entries);
@@ -274,7 +274,7 @@ export class Wal {
   saveSnapshot(snapshot: SnapshotRecord): Promise<void> {
     assert(snapshot.index === 0 || snapshot.confState !== undefined, "wal: snapshot without its conf state");
     return this.#append(() => {
-      this.#beginSave(1);
+      this.#beginSave();
       this.#encoder.snapshot(snapshot);
       // A snapshot from the leader may be past the log.
       this.#lastIndex = Math.max(this.#lastIndex, snapshot.index);
@@ -310,7 +310,9 @@ export class Wal {
     if (this.#closed) return;
     while (this.#inFlight !== undefined) await this.#inFlight;
     try {
-      if (this.#broken === undefined) await this.#append(() => this.#encodeSave([]));
+      if (this.#broken === undefined && this.#unsavedState !== undefined) {
+        await this.#append(() => this.#encodeSave([]));
+      }
     } finally {
       this.#closed = true;
       const spare = await this.#spare;
@@ -350,10 +352,8 @@ export class Wal {
   #encodeSave(entries: readonly Entry[]): number {
     const state = this.#unsavedState;
     const savesState = state !== undefined && (state.term !== 0 || state.vote !== 0n || state.commit !== 0);
-    const records = entries.length + (savesState ? 1 : 0);
-    this.#encoder.frames.clear();
-    if (records === 0) return this.#position;
-    this.#beginSave(records);
+    if (entries.length === 0 && !savesState) return this.#position;
+    this.#beginSave();
     for (let i = 0; i < entries.length; i += 1) this.#encoder.entry(entries[i]!);
     if (entries.length > 0) this.#lastIndex = entries[entries.length - 1]!.index;
     if (savesState) {
@@ -365,10 +365,10 @@ export class Wal {
     return this.#endOfFrames();
   }
 
-  #beginSave(records: number): void {
+  #beginSave(): void {
     this.#encoder.frames.clear();
     // The mark says that all before it is durable.
-    if (this.#syncs) this.#encoder.beginSave(records);
+    if (this.#syncs) this.#encoder.beginSave();
   }
 
   /** The position behind the frames in the buffer; zeros to write ahead are put behind them. */
@@ -397,7 +397,12 @@ export class Wal {
     if (this.#encoder.frames.bytes.length > BUFFER_BYTES_KEPT) {
       this.#encoder = new RecordEncoder(this.#encoder.crc, BUFFER_BYTES_INITIAL);
     }
-    if (end > this.#segmentBytes / 2 && this.#spare === undefined) this.#spare = this.#makeSpare();
+    if (end > this.#segmentBytes / 2 && this.#spare === undefined) {
+      this.#spare = this.#makeSpare().catch((error) => {
+        this.#log.warn("failed to preallocate space when creating a new WAL", { error: String(error) });
+        return undefined;
+      });
+    }
   }
 
   /**
@@ -405,15 +410,14 @@ export class Wal {
    * before the segment gets its name; the name is durable before anything is saved under it.
    */
   async #beginSegment(): Promise<void> {
-    const spare = await (this.#spare ?? this.#makeSpare()) ?? await this.#makeSpare();
-    if (spare === undefined) throw new Error("no file for the next segment");
+    const spare = await this.#spare ?? await this.#makeSpare();
     this.#spare = Promise.resolve(spare);
     const previous = this.#segments.at(-1)!;
     const segment = segmentAt(this.#dir, previous.sequence + 1, this.#lastIndex + 1);
     const encoder = this.#encoder;
     // The state saved last, and not one that is newer: its entries may be those still to be saved.
     const state = this.#hardState;
-    this.#beginSave(state === undefined ? 2 : 3);
+    this.#beginSave();
     encoder.previousCrc();
     encoder.metadata(this.#metadata);
     if (state !== undefined) encoder.hardState(state);
@@ -430,22 +434,20 @@ export class Wal {
     this.#log.info("created a new WAL segment", { path: segment.path });
   }
 
-  /** Makes the next segment's file ahead of time; undefined, with a line in the log, when that fails. */
-  async #makeSpare(): Promise<SpareFile | undefined> {
+  /** Makes the file of the next segment; done ahead of time, and once more when that failed. */
+  async #makeSpare(): Promise<SpareFile> {
     // Two names by turns, as etcd has them: the one before may just be getting its own name.
     const path = `${this.#dir}/${this.#spareCount++ % 2}.tmp`;
-    let file: WritableFile | undefined;
+    this.#files.remove(path);
+    const file = this.#files.openWrite(path, { create: true, mode: FILE_MODE });
     try {
-      this.#files.remove(path);
-      file = this.#files.openWrite(path, { create: true, mode: FILE_MODE });
       file.truncate(this.#segmentBytes);
       await file.writeAt(ZERO_BLOCK.subarray(0, Math.min(ZERO_AHEAD_BYTES, this.#segmentBytes)), 0);
       if (this.#syncs) await file.sync();
       return { file, path };
     } catch (error) {
-      file?.close();
-      this.#log.warn("failed to preallocate space when creating a new WAL", { path, error: String(error) });
-      return undefined;
+      file.close();
+      throw error;
     }
   }
 
