@@ -101,7 +101,16 @@ function commandLine(runtime: Runtime, report: string, files: readonly string[])
         ...files.map((file) => `./${file}`),
       ];
     case "deno":
-      return [binary, "test", "-A", "--no-check", "--quiet", "--reporter=dot", `--junit-path=${report}`, ...files];
+      return [
+        binary,
+        "test",
+        "-A",
+        "--no-check",
+        "--quiet",
+        "--reporter=dot",
+        `--junit-path=${report}`,
+        ...files,
+      ];
   }
 }
 
@@ -109,7 +118,11 @@ function readReport(xml: string): Outcome[] {
   const cases = xml.matchAll(/<testcase\b([^>]*?)(\/>|>([\s\S]*?)<\/testcase>)/g);
   return [...cases].map(([, attributes, , body = ""]) => {
     const name = unescapeXml(/\bname="([^"]*)"/.exec(attributes!)?.[1] ?? "");
-    const result = /<(failure|error)\b/.test(body) ? "failed" : /<skipped\b/.test(body) ? "skipped" : "passed";
+    const result = /<(failure|error)\b/.test(body)
+      ? "failed"
+      : /<skipped\b/.test(body)
+      ? "skipped"
+      : "passed";
     return { name, result };
   });
 }
@@ -127,5 +140,7 @@ function unescapeXml(text: string): string {
 function readKnownFailing(runtime: Runtime): Set<string> {
   const path = `tests/conformance/known_failing.${runtime}.txt`;
   const lines = existsSync(path) ? readFileSync(path, "utf8").split("\n") : [];
-  return new Set(lines.filter((line) => line !== "" && !line.startsWith("#")).map((line) => line.split(" # ")[0]!.trim()));
+  return new Set(
+    lines.filter((line) => line !== "" && !line.startsWith("#")).map((line) => line.split(" # ")[0]!.trim()),
+  );
 }

@@ -34,7 +34,13 @@ export function readCallHead(head: RequestHead, methods: MethodTable): CallHead 
   const contentType = fieldValue(head.fields, "content-type");
   if (!isGrpcContentType(contentType)) return { kind: "foreign" };
   if (head.method !== "POST") {
-    return refused(405, new RpcError(Code.Internal, `Received a HEADERS frame with :method ${JSON.stringify(head.method)} which should be POST`));
+    return refused(
+      405,
+      new RpcError(
+        Code.Internal,
+        `Received a HEADERS frame with :method ${JSON.stringify(head.method)} which should be POST`,
+      ),
+    );
   }
   const route = methods.find(head.path);
   const timeout = fieldValue(head.fields, "grpc-timeout");

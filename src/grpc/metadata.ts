@@ -2,7 +2,14 @@ import type { HeaderField } from "../http2/api.ts";
 import { Code, RpcError } from "./status.ts";
 
 const TIMEOUT = /^([0-9]{1,8})([HMSmun])$/;
-const UNIT_MS: Readonly<Record<string, number>> = { H: 3_600_000, M: 60_000, S: 1_000, m: 1, u: 1e-3, n: 1e-6 };
+const UNIT_MS: Readonly<Record<string, number>> = {
+  H: 3_600_000,
+  M: 60_000,
+  S: 1_000,
+  m: 1,
+  u: 1e-3,
+  n: 1e-6,
+};
 
 /**
  * Milliseconds of a `grpc-timeout` value: up to 8 digits and a unit (gRPC over HTTP/2, "Requests").

@@ -20,7 +20,10 @@ export interface GrpcOptions {
   /** What the client sees of anything a handler throws. */
   readonly toStatus: (error: unknown) => RpcError;
   /** Runs before each handler and refuses the call by throwing. */
-  readonly admit: (method: UnaryMethod<never, unknown> | StreamMethod<never, unknown>, context: CallContext) => void;
+  readonly admit: (
+    method: UnaryMethod<never, unknown> | StreamMethod<never, unknown>,
+    context: CallContext,
+  ) => void;
   /** Counts payload bytes of client traffic. */
   readonly traffic: TrafficCounter;
   /** Told after each unary call: its route, milliseconds taken and status. */
@@ -39,7 +42,10 @@ const RESPONSE_FIELDS = [[":status", "200"], ["content-type", "application/grpc"
 
 /** Blocks every call sends; they refer to no dynamic table and serve every connection. */
 export const responseBlock: Uint8Array = encodeStaticBlock(RESPONSE_FIELDS);
-export const gzipResponseBlock: Uint8Array = encodeStaticBlock([...RESPONSE_FIELDS, ["grpc-encoding", "gzip"]]);
+export const gzipResponseBlock: Uint8Array = encodeStaticBlock([...RESPONSE_FIELDS, [
+  "grpc-encoding",
+  "gzip",
+]]);
 export const okTrailersBlock: Uint8Array = encodeStaticBlock([["grpc-status", "0"], ["grpc-message", ""]]);
 
 /** gRPC over our HTTP/2 engine: finds the method and makes the call object that takes the body. */
@@ -77,7 +83,12 @@ export class GrpcServer implements RequestHandler {
  * Writes a reply and its prefix, in place, to the connection's output. A reply that is bytes is encoded
  * already.
  */
-export function writeReply(server: GrpcServer, stream: ServerStream, head: AcceptedHead, reply: unknown): void {
+export function writeReply(
+  server: GrpcServer,
+  stream: ServerStream,
+  head: AcceptedHead,
+  reply: unknown,
+): void {
   const out = stream.startData();
   const at = out.length;
   out.reserve(MESSAGE_PREFIX_BYTES);

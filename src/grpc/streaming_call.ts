@@ -37,7 +37,10 @@ export class StreamingCall implements RequestBody, CallContext, StreamCall<unkno
     this.#server = server;
     this.#stream = stream;
     this.head = head;
-    this.#reader = new MessageReader(server.options.limits, (compressed, bytes) => this.#take(compressed, bytes));
+    this.#reader = new MessageReader(
+      server.options.limits,
+      (compressed, bytes) => this.#take(compressed, bytes),
+    );
     this.#guard(() => {
       const method = head.route.method as StreamMethod<unknown, unknown>;
       server.options.admit(method as StreamMethod<never, unknown>, this);

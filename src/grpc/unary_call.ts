@@ -79,7 +79,9 @@ export class UnaryCall implements RequestBody, CallContext, PendingObserver<unkn
   onEnd(_trailers: readonly HeaderField[]): void {
     if (this.#done) return;
     if (this.#message === undefined) {
-      this.onError(new RpcError(Code.Internal, this.#reader?.atBoundary === false ? "unexpected EOF" : "EOF"));
+      this.onError(
+        new RpcError(Code.Internal, this.#reader?.atBoundary === false ? "unexpected EOF" : "EOF"),
+      );
       return;
     }
     const { route } = this.head;
@@ -99,8 +101,9 @@ export class UnaryCall implements RequestBody, CallContext, PendingObserver<unkn
       options.admit(method as UnaryMethod<never, unknown>, this);
       const reply = method.handle(request, this);
       if (reply instanceof Pending) reply.observe(this);
-      else if (reply instanceof Promise) reply.then((value) => this.onValue(value), (error) => this.onError(error));
-      else this.onValue(reply);
+      else if (reply instanceof Promise) {
+        reply.then((value) => this.onValue(value), (error) => this.onError(error));
+      } else this.onValue(reply);
     } catch (error) {
       this.onError(error);
     }

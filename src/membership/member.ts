@@ -15,7 +15,12 @@ export interface Member {
  * The id of a member named at bootstrap: the first 8 bytes of the SHA-1 of its sorted peer URLs and the
  * cluster token; one added later mixes in the time (decimal seconds), so that the same URLs get a new id.
  */
-export function memberId(peerUrls: readonly string[], token: string, digest: Digest, addedAtSeconds?: number): bigint {
+export function memberId(
+  peerUrls: readonly string[],
+  token: string,
+  digest: Digest,
+  addedAtSeconds?: number,
+): bigint {
   const sorted = [...peerUrls].sort();
   const time = addedAtSeconds === undefined ? "" : String(addedAtSeconds);
   return idOf(digest.sha1(utf8(sorted.join("") + token + time)));

@@ -15,3 +15,8 @@ export interface Clock {
 export interface Timer {
   cancel(): void;
 }
+
+/** Resolves in a coming turn of the event loop: for long work between its slices. */
+export function nextTurn(clock: Clock): Promise<void> {
+  return new Promise((resolve) => clock.soon(resolve));
+}

@@ -1,4 +1,6 @@
 import type { Clock } from "./clock.ts";
+import type { Compression } from "./compression.ts";
+import type { Digest } from "./digest.ts";
 import type { Entropy } from "./entropy.ts";
 import type { Files } from "./files.ts";
 import type { Process } from "./process.ts";
@@ -9,6 +11,8 @@ export interface Runtime {
   readonly files: Files;
   readonly clock: Clock;
   readonly entropy: Entropy;
+  readonly digest: Digest;
+  readonly compression: Compression;
   readonly process: Process;
   readonly sockets: Sockets;
 }

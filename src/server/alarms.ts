@@ -8,7 +8,8 @@ export interface Alarm {
 /** The alarms that are raised, of every member. Storing them is the caller's. */
 export class Alarms {
   readonly #raised = new Map<string, Alarm>();
-  /** Kept as flags since every write asks. */
+  /** Kept as flags since every write asks; `raised` for either. */
+  raised = false;
   noSpace = false;
   corrupt = false;
 
@@ -37,6 +38,7 @@ export class Alarms {
   #update(): void {
     this.noSpace = this.list(AlarmType.NOSPACE).length > 0;
     this.corrupt = this.list(AlarmType.CORRUPT).length > 0;
+    this.raised = this.noSpace || this.corrupt;
   }
 }
 

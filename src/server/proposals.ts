@@ -3,9 +3,17 @@ import { Pending } from "../base/pending.ts";
 import { type ErrorCode, EtcdError } from "../base/errors.ts";
 import { EMPTY_BYTES } from "../base/bytes.ts";
 import type { RaftIndex } from "../base/units.ts";
-import type { CompactionRequest, DeleteRangeRequest, PutRequest, TxnRequest } from "../gen/etcdserverpb/kv_pb.ts";
+import type {
+  CompactionRequest,
+  DeleteRangeRequest,
+  PutRequest,
+  TxnRequest,
+} from "../gen/etcdserverpb/kv_pb.ts";
 import type { AlarmRequest } from "../gen/etcdserverpb/maintenance_pb.ts";
-import type { ClusterMemberAttrSetRequest, ClusterVersionSetRequest } from "../gen/membershippb/membership_pb.ts";
+import type {
+  ClusterMemberAttrSetRequest,
+  ClusterVersionSetRequest,
+} from "../gen/membershippb/membership_pb.ts";
 import type { RequestIds } from "./request_ids.ts";
 
 /** The requests that go through the log, by their field in `InternalRaftRequest`. */
@@ -69,7 +77,9 @@ export class RequestEncoder {
 
   encode(kind: RequestKind, request: Uint8Array): Uint8Array {
     const roomNeeded = request.length + 64;
-    if (this.#slab.length + roomNeeded > SLAB_BYTES) this.#slab = new ByteWriter(Math.max(SLAB_BYTES, roomNeeded));
+    if (this.#slab.length + roomNeeded > SLAB_BYTES) {
+      this.#slab = new ByteWriter(Math.max(SLAB_BYTES, roomNeeded));
+    }
     const out = this.#slab;
     const start = out.length;
     out.varint((requestFields[kind] << 3) | LENGTH_DELIMITED);

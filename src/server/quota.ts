@@ -22,3 +22,20 @@ function opsCost(ops: readonly RequestOp[]): number {
   }
   return cost;
 }
+
+/** The share of the backend that clients may fill. */
+export class Quota {
+  /** Bytes; Infinity for no quota. */
+  readonly bytes: number;
+  readonly #usedBytes: () => number;
+
+  constructor(bytes: number, usedBytes: () => number) {
+    this.bytes = bytes;
+    this.#usedBytes = usedBytes;
+  }
+
+  /** Whether the store would reach the quota. What it has in use counts, not the size of its file. */
+  isExceededBy(cost: number): boolean {
+    return this.#usedBytes() + cost >= this.bytes;
+  }
+}

@@ -8,7 +8,11 @@ import { type Proposal, ProposalQueue } from "./proposals.ts";
 
 /** The log on disk. A rejected save has broken it: the process must end. */
 export interface DurableLog {
-  save(hardState: HardState | undefined, entries: readonly Entry[], options: { sync: boolean }): Promise<void>;
+  save(
+    hardState: HardState | undefined,
+    entries: readonly Entry[],
+    options: { sync: boolean },
+  ): Promise<void>;
 }
 
 export interface RaftLoopOptions {
@@ -73,7 +77,9 @@ export class RaftLoop {
   propose(data: Uint8Array, proposal: Proposal): void {
     if (this.#stopped) throw new EtcdError("stopped");
     const index = this.#options.node.propose(data);
-    if (typeof index !== "number") throw new EtcdError(index === "no leader" ? "noLeader" : "tooManyRequests");
+    if (typeof index !== "number") {
+      throw new EtcdError(index === "no leader" ? "noLeader" : "tooManyRequests");
+    }
     proposal.data = data;
     proposal.index = index;
     this.#inflight.push(proposal);

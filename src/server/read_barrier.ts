@@ -83,7 +83,9 @@ export class ReadBarrier {
   /** To be called now and then: asks again, and fails reads that have waited too long. */
   onTick(): void {
     const now = this.#clock.monotonicMs();
-    const unanswered = this.#rounds.filter(({ index, askedMs }) => index === undefined && now - askedMs >= RETRY_MS);
+    const unanswered = this.#rounds.filter(({ index, askedMs }) =>
+      index === undefined && now - askedMs >= RETRY_MS
+    );
     if (unanswered.length === 0) return;
     this.#rounds = this.#rounds.filter((round) => !unanswered.includes(round));
     for (const round of unanswered) {

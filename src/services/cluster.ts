@@ -1,5 +1,10 @@
 import { create } from "@bufbuild/protobuf";
-import { Cluster, type Member as WireMember, MemberListResponseSchema, MemberSchema } from "../gen/etcdserverpb/cluster_pb.ts";
+import {
+  Cluster,
+  type Member as WireMember,
+  MemberListResponseSchema,
+  MemberSchema,
+} from "../gen/etcdserverpb/cluster_pb.ts";
 import type { Method } from "../grpc/method.ts";
 import type { Member } from "../membership/member.ts";
 import type { EtcdServer } from "../server/server.ts";

@@ -65,7 +65,7 @@ function statusResponse(server: EtcdServer) {
     dbSizeInUse: BigInt(server.backend.inUseBytes),
     isLearner: server.cluster.local?.isLearner ?? false,
     storageVersion: server.cluster.version === undefined ? "" : STORAGE_VERSION,
-    dbSizeQuota: BigInt(server.quotaBytes),
+    dbSizeQuota: Number.isFinite(server.quota.bytes) ? BigInt(server.quota.bytes) : 0n,
     downgradeInfo: { enabled: false },
   });
 }

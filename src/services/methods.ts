@@ -6,7 +6,14 @@ import {
   toBinary,
 } from "@bufbuild/protobuf";
 import type { ByteWriter } from "../base/byte_writer.ts";
-import type { CallContext, Reply, StreamCall, StreamConsumer, StreamMethod, UnaryMethod } from "../grpc/method.ts";
+import type {
+  CallContext,
+  Reply,
+  StreamCall,
+  StreamConsumer,
+  StreamMethod,
+  UnaryMethod,
+} from "../grpc/method.ts";
 
 /** Deepest nesting of messages accepted: a transaction may nest some 127 times, two messages each. */
 const NESTING_MAX = 300;

@@ -1,5 +1,7 @@
 import type { Runtime } from "../../ports/runtime.ts";
 import { clock } from "../node_compat/clock.ts";
+import { compression } from "../node_compat/compression.ts";
+import { digest } from "../node_compat/digest.ts";
 import { entropy } from "../node_compat/entropy.ts";
 import { files } from "../node_compat/files.ts";
 import { createProcess } from "../node_compat/process.ts";
@@ -9,6 +11,8 @@ export const runtime: Runtime = {
   files,
   clock,
   entropy,
+  digest,
+  compression,
   process: createProcess("node"),
   sockets,
 };

@@ -1,7 +1,7 @@
 import { gunzipSync, gzipSync } from "node:zlib";
 import type { Compression } from "../../ports/compression.ts";
 
-export const nodeCompression: Compression = {
+export const compression: Compression = {
   gzip: (bytes) => gzipSync(bytes),
   gunzip(bytes, outputBytesMax) {
     try {

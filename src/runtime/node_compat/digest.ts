@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import type { Digest } from "../../ports/digest.ts";
 
-export const nodeDigest: Digest = {
+export const digest: Digest = {
   sha1: (bytes) => createHash("sha1").update(bytes).digest(),
   sha256: (bytes) => createHash("sha256").update(bytes).digest(),
   sha256Stream() {

@@ -1,0 +1,436 @@
+import type { LmdbBackend } from "../backend/lmdb_backend.ts";
+import { putMember } from "../backend/schema/member_table.ts";
+import { writeConfState } from "../backend/schema/meta_table.ts";
+import { migrateSchema, parseVersion } from "../backend/schema/version.ts";
+import { create, toBinary } from "@bufbuild/protobuf";
+import { EtcdError } from "../base/errors.ts";
+import { hexId } from "../base/bytes.ts";
+import { Pending } from "../base/pending.ts";
+import type { RaftIndex, Term } from "../base/units.ts";
+import { CompactionRequestSchema } from "../gen/etcdserverpb/kv_pb.ts";
+import {
+  type AlarmRequest,
+  AlarmRequest_AlarmAction as AlarmAction,
+  AlarmRequestSchema,
+  AlarmType,
+} from "../gen/etcdserverpb/maintenance_pb.ts";
+import {
+  ClusterMemberAttrSetRequestSchema,
+  ClusterVersionSetRequestSchema,
+} from "../gen/membershippb/membership_pb.ts";
+import type { Cluster } from "../membership/cluster.ts";
+import { decodeMemberJson } from "../membership/member_json.ts";
+import { type KvHash, KvHashJob } from "../mvcc/hash.ts";
+import type { Store } from "../mvcc/store.ts";
+import { nextTurn, type Timer } from "../ports/clock.ts";
+import { decodeConfChange } from "../raft/conf_change_wire.ts";
+import type { RawNode } from "../raft/raw_node.ts";
+import type { SoftState } from "../raft/ready.ts";
+import { type Entry, EntryType } from "../raft/types.ts";
+import type { Alarm, Alarms } from "./alarms.ts";
+import { Applier } from "./apply/applier.ts";
+import { AutoCompactor } from "./auto_compactor.ts";
+import { bootstrap, type Bootstrapped } from "./bootstrap.ts";
+import { DEFAULT_QUOTA_BYTES, requestTimeoutMs, type ServerConfig } from "./config.ts";
+import { LogRelease } from "./log_release.ts";
+import { ServerMetrics } from "./metrics.ts";
+import type { ServerPorts } from "./ports.ts";
+import { Proposal, type RaftRequests, RequestEncoder, type RequestKind } from "./proposals.ts";
+import { Quota } from "./quota.ts";
+import { RaftLoop } from "./raft_loop.ts";
+import { ReadBarrier } from "./read_barrier.ts";
+import { RequestIds } from "./request_ids.ts";
+import { CLUSTER_VERSION } from "./version.ts";
+
+/** Committed entries that may wait to be applied before new requests are refused: etcd's bound. */
+const APPLY_LAG_MAX = 5_000;
+/** Records hashed in one turn; a slice also ends by size. */
+const HASH_SLICE_RECORDS = 2_000;
+const DONE: Pending<void> = new Pending();
+DONE.resolve();
+
+export interface ServerOptions {
+  readonly config: ServerConfig;
+  readonly ports: ServerPorts;
+  /** Sends what connections have gathered; called after each batch of applied entries. */
+  readonly flush: () => void;
+  /** The disk has failed or an invariant is broken: the process must end. */
+  readonly onFatal: (error: unknown) => void;
+}
+
+/**
+ * One member: the log, the store and what keeps the two together. It proposes, applies and answers reads;
+ * it knows no protocol.
+ */
+export class EtcdServer {
+  readonly config: ServerConfig;
+  readonly backend: LmdbBackend;
+  readonly store: Store;
+  readonly cluster: Cluster;
+  readonly alarms: Alarms;
+  readonly quota: Quota;
+  readonly metrics = new ServerMetrics();
+  readonly #ports: ServerPorts;
+  readonly #parts: Bootstrapped;
+  readonly #node: RawNode;
+  readonly #loop: RaftLoop;
+  readonly #barrier: ReadBarrier;
+  readonly #applier: Applier;
+  readonly #encoder: RequestEncoder;
+  readonly #release: LogRelease;
+  readonly #autoCompactor: AutoCompactor | undefined;
+  readonly #ready: Pending<void> = new Pending();
+  /** The term in which an entry of this leader has been applied: from then on it knows all that is committed. */
+  #settledTerm: Term = 0;
+  #isSingleVoter = false;
+  #published = false;
+  #compacting = false;
+  #raisingNoSpace = false;
+  #stopped = false;
+  #stalledReads: Timer | undefined;
+
+  /** Opens the data directory. Throws as `bootstrap` does. */
+  static async open(options: ServerOptions): Promise<EtcdServer> {
+    const parts = await bootstrap(options.config, options.ports, options.onFatal);
+    return new EtcdServer(options, parts);
+  }
+
+  private constructor({ config, ports, flush, onFatal }: ServerOptions, parts: Bootstrapped) {
+    this.config = config;
+    this.#ports = ports;
+    this.#parts = parts;
+    this.#node = parts.node;
+    this.backend = parts.backend;
+    this.store = parts.store;
+    this.cluster = parts.cluster;
+    this.alarms = parts.alarms;
+    const quotaBytes = config.quotaBackendBytes === 0 ? DEFAULT_QUOTA_BYTES : config.quotaBackendBytes;
+    this.quota = new Quota(quotaBytes < 0 ? Infinity : quotaBytes, () => parts.backend.inUseBytes);
+    this.#encoder = new RequestEncoder(new RequestIds(this.cluster.localId, ports.clock.wallMs()));
+    this.#barrier = new ReadBarrier(this.#node, ports.clock, requestTimeoutMs(config));
+    this.#release = new LogRelease({
+      ...parts,
+      snapshotCount: config.snapshotCount,
+      maxWals: config.maxWals,
+      onFatal,
+    });
+    this.#autoCompactor = config.autoCompaction.mode === "off"
+      ? undefined
+      : new AutoCompactor(config.autoCompaction, this, ports);
+    this.#applier = new Applier({
+      store: this.store,
+      cluster: this.cluster,
+      alarms: this.alarms,
+      quota: this.quota,
+      onCompactionScheduled: () => this.#compactInBackground(),
+      onClusterVersion: (version) => this.#onClusterVersion(version),
+    });
+    this.#loop = new RaftLoop({
+      node: this.#node,
+      storage: parts.storage,
+      log: parts.wal,
+      clock: ports.clock,
+      tickMs: config.heartbeatMs,
+      requestTimeoutMs: requestTimeoutMs(config),
+      apply: (entry, proposal) => this.#apply(entry, proposal),
+      onApplied: () => {
+        this.#barrier.onApplied(this.appliedIndex);
+        flush();
+      },
+      onSoftState: (state) => this.#onSoftState(state),
+      onReadStates: (states) => this.#barrier.onReadStates(states, this.appliedIndex),
+      onFatal,
+    });
+  }
+
+  /** Starts raft; resolves when the member is known to the cluster and may serve. */
+  async start(): Promise<void> {
+    const { clock, log } = this.#ports;
+    this.#updateVoters();
+    this.#loop.start();
+    if (this.#isSingleVoter) {
+      // Nobody else could be leader: there is nothing to wait for.
+      log.info("started as single-node; fast-forwarding election ticks", {
+        "local-member-id": hexId(this.cluster.localId),
+      });
+      this.#node.campaign();
+      this.#loop.wake();
+    }
+    this.#stalledReads = clock.every(this.config.heartbeatMs, () => this.#barrier.onTick());
+    this.#release.start(clock);
+    if (this.store.compactionPending) this.#compactInBackground();
+    await this.#ready;
+    this.#autoCompactor?.start();
+  }
+
+  /** Finishes what is under way and closes the log and the store. */
+  async stop(): Promise<void> {
+    if (this.#stopped) return;
+    this.#stopped = true;
+    this.#autoCompactor?.stop();
+    this.#stalledReads?.cancel();
+    this.#release.stop();
+    await this.#loop.stop();
+    this.#barrier.failAll(new EtcdError("stopped"));
+    await this.backend.commit();
+    await this.#parts.wal.close();
+    await this.backend.close();
+    this.#parts.lock.release();
+  }
+
+  get term(): Term {
+    return this.#node.term;
+  }
+
+  /** 0 when it is not known. */
+  get leader(): bigint {
+    return this.#node.leader;
+  }
+
+  get committedIndex(): RaftIndex {
+    return this.#node.commitIndex;
+  }
+
+  get appliedIndex(): RaftIndex {
+    return this.#node.appliedIndex;
+  }
+
+  get pendingProposals(): number {
+    return this.#loop.pendingProposals;
+  }
+
+  get walWrittenBytes(): number {
+    return this.#parts.wal.writtenBytes;
+  }
+
+  // Requests.
+
+  /**
+   * Puts a request into the log; settled with its result when it has been applied here. `encoded` is the
+   * request as protobuf. Throws `requestTooLarge`, `tooManyRequests`, `noLeader` and `stopped`.
+   */
+  propose<K extends RequestKind, T>(kind: K, request: RaftRequests[K], encoded: Uint8Array): Pending<T> {
+    if (this.committedIndex - this.appliedIndex > APPLY_LAG_MAX) throw new EtcdError("tooManyRequests");
+    const data = this.#encoder.encode(kind, encoded);
+    if (data.length > this.config.maxRequestBytes) throw new EtcdError("requestTooLarge");
+    const proposal = new Proposal<K, T>(kind, request, this.#ports.clock.monotonicMs());
+    this.#loop.propose(data, proposal as Proposal);
+    return proposal;
+  }
+
+  /**
+   * Refuses a request that the quota has no room for, and raises the alarm that keeps others out. Throws
+   * `noSpace`.
+   */
+  checkQuota(cost: number): void {
+    if (!this.quota.isExceededBy(cost)) return;
+    this.#raiseNoSpace();
+    throw new EtcdError("noSpace");
+  }
+
+  #raiseNoSpace(): void {
+    if (this.#raisingNoSpace || this.alarms.noSpace) return;
+    this.#raisingNoSpace = true;
+    const request = create(AlarmRequestSchema, {
+      action: AlarmAction.ACTIVATE,
+      memberID: this.cluster.localId,
+      alarm: AlarmType.NOSPACE,
+    });
+    const done = (): void => void (this.#raisingNoSpace = false);
+    this.proposeAlarm(request).then(done, done);
+    this.#ports.log.warn("alarm raised", {
+      alarm: "NOSPACE",
+      "local-member-id": hexId(this.cluster.localId),
+    });
+  }
+
+  proposeAlarm(request: AlarmRequest): Pending<readonly Alarm[]> {
+    return this.propose("alarm", request, toBinary(AlarmRequestSchema, request));
+  }
+
+  compact(revision: number): Pending<unknown> {
+    const request = create(CompactionRequestSchema, { revision: BigInt(revision) });
+    return this.propose("compaction", request, toBinary(CompactionRequestSchema, request));
+  }
+
+  /** Whether a linearizable read may be answered in this turn: a leader without rivals knows what is committed. */
+  get canReadNow(): boolean {
+    return this.#isSingleVoter && this.#node.isLeader && this.#settledTerm === this.#node.term;
+  }
+
+  /** Settled when a linearizable read may be answered. */
+  readBarrier(): Pending<void> {
+    if (this.#stopped) throw new EtcdError("stopped");
+    if (this.canReadNow) return DONE;
+    this.#loop.wake();
+    return this.#barrier.wait();
+  }
+
+  /** Runs in a coming turn of the event loop: for reads that go on in slices. */
+  soon(run: () => void): void {
+    this.#ports.clock.soon(run);
+  }
+
+  // Maintenance.
+
+  async hashKv(revision: number): Promise<KvHash> {
+    const job = this.store.hashKv(revision);
+    if (!(job instanceof KvHashJob)) return job;
+    while (!job.step(HASH_SLICE_RECORDS)) await nextTurn(this.#ports.clock);
+    return job.result();
+  }
+
+  async hashBackend(): Promise<number> {
+    const job = this.store.hashBackend();
+    while (!job.step(HASH_SLICE_RECORDS)) await nextTurn(this.#ports.clock);
+    return job.result();
+  }
+
+  async defragment(): Promise<void> {
+    const { clock, log } = this.#ports;
+    const startedMs = clock.monotonicMs();
+    const before = this.backend.sizeBytes;
+    log.info("starting defragmentation", { "local-member-id": hexId(this.cluster.localId) });
+    await this.backend.defragment();
+    const tookMs = clock.monotonicMs() - startedMs;
+    this.metrics.defrag.observe(tookMs / 1000);
+    log.info("finished defragmentation", {
+      "current-db-size-bytes": this.backend.sizeBytes,
+      "current-db-size-bytes-diff": this.backend.sizeBytes - before,
+      took: `${tookMs}ms`,
+    });
+  }
+
+  /** Resolves when no compaction has work left: what a physical compaction waits for. */
+  async compactionDone(): Promise<void> {
+    while (this.store.compactionPending && !this.#stopped) {
+      await new Promise<void>((resolve) => this.#ports.clock.after(this.config.compactionSleepMs, resolve));
+    }
+    await this.backend.commit();
+  }
+
+  #compactInBackground(): void {
+    if (this.#compacting) return;
+    this.#compacting = true;
+    const { clock, log } = this.#ports;
+    const startedMs = clock.monotonicMs();
+    const step = (): void => {
+      if (this.#stopped) return;
+      const state = this.store.compactionStep();
+      if (state === "working" || state === "held") {
+        clock.after(this.config.compactionSleepMs, step);
+        return;
+      }
+      if (this.store.compactionPending) return clock.soon(step);
+      this.#compacting = false;
+      const report = this.store.compactionReport;
+      log.info("finished scheduled compaction", {
+        "compact-revision": report?.compactRevision,
+        took: `${clock.monotonicMs() - startedMs}ms`,
+        hash: report?.hash.hash,
+        "current-db-size-bytes": this.backend.sizeBytes,
+        "current-db-size-in-use-bytes": this.backend.inUseBytes,
+      });
+    };
+    clock.soon(step);
+  }
+
+  // Applying.
+
+  #apply(entry: Entry, proposal: Proposal | undefined): void {
+    if (entry.type === EntryType.normal) {
+      if (entry.data.length > 0) this.#applier.apply(entry.data, proposal);
+    } else {
+      this.#applyConfChange(entry);
+    }
+    this.backend.endEntry(entry.index, entry.term);
+    this.#release.onApplied(entry.index, entry.data.length);
+    if (this.#settledTerm !== entry.term) this.#onTermSettled(entry.term);
+  }
+
+  #applyConfChange(entry: Entry): void {
+    const change = decodeConfChange(entry.data);
+    const member = decodeMemberJson(change.context);
+    const conf = this.#node.applyConfChange(change);
+    if (this.cluster.get(member.id) === undefined) {
+      // The name at bootstrap is a hint; a member says its own name when it runs.
+      const added = { ...member, name: "", clientUrls: [] };
+      this.cluster.add(added);
+      putMember(this.backend, added);
+      this.#ports.log.info("added member", {
+        "cluster-id": hexId(this.cluster.id),
+        "local-member-id": hexId(this.cluster.localId),
+        "added-peer-id": hexId(member.id),
+        "added-peer-peer-urls": member.peerUrls,
+        "added-peer-is-learner": member.isLearner,
+      });
+    }
+    writeConfState(this.backend, conf);
+    this.#updateVoters();
+  }
+
+  #updateVoters(): void {
+    const { voters, votersOutgoing } = this.#node.confState;
+    this.#isSingleVoter = votersOutgoing.length === 0 && voters.length === 1 &&
+      voters[0] === this.cluster.localId;
+  }
+
+  /** An entry of the current term is applied: what older leaders committed is applied with it. */
+  #onTermSettled(term: Term): void {
+    this.#settledTerm = term;
+    if (!this.#published && this.#node.isLeader && term === this.#node.term) this.#publish();
+  }
+
+  #onSoftState({ leader, role }: SoftState): void {
+    this.metrics.onLeader(leader);
+    this.#ports.log.info("raft.node: leader changed", {
+      "local-member-id": hexId(this.cluster.localId),
+      leader: hexId(leader),
+      role,
+      term: this.term,
+    });
+  }
+
+  /** Tells the cluster this member's name and client URLs, and settles the cluster's version. */
+  #publish(): void {
+    this.#published = true;
+    const { log } = this.#ports;
+    const version = create(ClusterVersionSetRequestSchema, { ver: CLUSTER_VERSION });
+    if (this.cluster.version === undefined) {
+      log.info("setting up initial cluster version using v3 API", { "cluster-version": "3.7" });
+      this.propose("clusterVersionSet", version, toBinary(ClusterVersionSetRequestSchema, version)).then(
+        null,
+        this.#retryPublish,
+      );
+    }
+    const attributes = create(ClusterMemberAttrSetRequestSchema, {
+      memberID: this.cluster.localId,
+      memberAttributes: { name: this.config.name, clientUrls: [...this.config.advertiseClientUrls] },
+    });
+    this.propose("clusterMemberAttrSet", attributes, toBinary(ClusterMemberAttrSetRequestSchema, attributes))
+      .then(() => {
+        log.info("published local member to cluster through raft", {
+          "local-member-id": hexId(this.cluster.localId),
+          "local-member-attributes": `{Name:${this.config.name} ClientURLs:[${
+            this.config.advertiseClientUrls.join(" ")
+          }]}`,
+          "cluster-id": hexId(this.cluster.id),
+          "publish-timeout": `${requestTimeoutMs(this.config) / 1000}s`,
+        });
+        this.#ready.resolve();
+      }, this.#retryPublish);
+  }
+
+  readonly #retryPublish = (error: unknown): void => {
+    if (this.#stopped) return;
+    this.#ports.log.warn("failed to publish local member to cluster through raft", { error: String(error) });
+    if (this.#node.isLeader) this.#publish();
+    else this.#published = false;
+  };
+
+  #onClusterVersion(version: string): void {
+    const target = parseVersion(version);
+    if (target !== undefined) migrateSchema(this.backend, target);
+    this.#ports.log.info("cluster version is updated", { "cluster-version": version.replace(/\.0$/, "") });
+  }
+}

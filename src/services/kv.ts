@@ -1,0 +1,198 @@
+import { toBinary } from "@bufbuild/protobuf";
+import { ByteWriter } from "../base/byte_writer.ts";
+import { Pending } from "../base/pending.ts";
+import {
+  decodeCompactionRequest,
+  decodeDeleteRangeRequest,
+  decodePutRequest,
+  decodeRangeRequest,
+  decodeTxnRequest,
+  encodeCompactionResponse,
+  encodeDeleteRangeRequest,
+  encodeDeleteRangeResponse,
+  encodePutRequest,
+  encodePutResponse,
+  encodeRangeResponse,
+  encodeRangeStreamResponse,
+  encodeTxnRequest,
+  encodeTxnResponse,
+} from "../gen/codec/etcdserverpb/kv_codec.ts";
+import {
+  type CompactionRequest,
+  CompactionRequestSchema,
+  type DeleteRangeRequest,
+  KV,
+  type PutRequest,
+  type RangeRequest,
+  type TxnRequest,
+} from "../gen/etcdserverpb/kv_pb.ts";
+import type { CallContext, Method, Reply, ReplyParts } from "../grpc/method.ts";
+import { isReadOnlyTxn, isSerializableTxn, rangeOptions } from "../mvcc/requests.ts";
+import { checkDeleteRange, checkPut, checkRange, checkRangeStream, checkTxn } from "../mvcc/txn_checks.ts";
+import {
+  type DeleteRangeOutcome,
+  executeTxn,
+  type PutOutcome,
+  type RangeOutcome,
+  type RevisionHeader,
+  type TxnOutcome,
+} from "../mvcc/txn_eval.ts";
+import { putCost, txnCost } from "../server/quota.ts";
+import type { EtcdServer } from "../server/server.ts";
+import { HeaderEncoder } from "./header.ts";
+import { streaming, unary } from "./methods.ts";
+import { LargeRange, rangeParts } from "./large_range.ts";
+import { RangeStream } from "./range_stream.ts";
+
+/** etcdserverpb.KV. The hot path: codecs are generated, key-values go out as they are stored. */
+export function kvMethods(server: EtcdServer, headers: HeaderEncoder): Method[] {
+  const header = ({ revision }: RevisionHeader): Uint8Array => headers.encode(revision, server.term);
+  const service = new KvService(server, (outcome) => {
+    const head = encoded(encodeRangeResponse, { header: header(outcome.header) });
+    const tail = encoded(encodeRangeResponse, { more: outcome.more, count: outcome.count });
+    return rangeParts(head, outcome.kvs, tail);
+  });
+  const { put, range, rangeStream, deleteRange, txn, compact } = KV.method;
+  return [
+    unary(put, {
+      decode: decodePutRequest,
+      encode: (out, reply: PutOutcome) =>
+        encodePutResponse(out, { header: header(reply.header), prevKv: reply.prevKv }),
+    }, (request, context) => service.put(request, context)),
+    unary(range, {
+      decode: decodeRangeRequest,
+      encode: (out, reply: RangeOutcome) =>
+        encodeRangeResponse(out, {
+          header: header(reply.header),
+          kvs: reply.kvs,
+          more: reply.more,
+          count: reply.count,
+        }),
+    }, (request) => service.range(request)),
+    streaming(rangeStream, {
+      decode: decodeRangeRequest,
+      encode: encodeRangeStreamResponse,
+    }, (call) => new RangeStream(server, call, (revision) => header({ revision }))),
+    unary(deleteRange, {
+      decode: decodeDeleteRangeRequest,
+      encode: (out, reply: DeleteRangeOutcome) =>
+        encodeDeleteRangeResponse(out, {
+          header: header(reply.header),
+          deleted: reply.deleted,
+          prevKvs: reply.prevKvs,
+        }),
+    }, (request, context) => service.deleteRange(request, context)),
+    unary(txn, {
+      decode: decodeTxnRequest,
+      encode: (out, reply: TxnOutcome) =>
+        encodeTxnResponse(out, {
+          header: header(reply.header),
+          succeeded: reply.succeeded,
+          responses: reply.responses,
+        }),
+    }, (request, context) => service.txn(request, context)),
+    unary(compact, {
+      decode: decodeCompactionRequest,
+      encode: (out, reply: { readonly header: RevisionHeader }) =>
+        encodeCompactionResponse(out, { header: header(reply.header) }),
+    }, (request) => service.compact(request)),
+  ];
+}
+
+/** Keys a range may cover before it is read in slices. */
+const SMALL_RANGE_KEYS = 256;
+
+class KvService {
+  readonly #server: EtcdServer;
+  readonly #encodeParts: (outcome: RangeOutcome) => ReplyParts;
+
+  constructor(server: EtcdServer, encodeParts: (outcome: RangeOutcome) => ReplyParts) {
+    this.#server = server;
+    this.#encodeParts = encodeParts;
+  }
+
+  put(request: PutRequest, context: CallContext): Pending<PutOutcome> {
+    checkPut(request);
+    this.#server.checkQuota(putCost(request));
+    return this.#server.propose("put", request, context.requestBytes ?? encoded(encodePutRequest, request));
+  }
+
+  deleteRange(request: DeleteRangeRequest, context: CallContext): Pending<DeleteRangeOutcome> {
+    checkDeleteRange(request);
+    const bytes = context.requestBytes ?? encoded(encodeDeleteRangeRequest, request);
+    return this.#server.propose("deleteRange", request, bytes);
+  }
+
+  range(request: RangeRequest): Reply<RangeOutcome> {
+    checkRange(request);
+    const server = this.#server;
+    if (request.serializable || server.canReadNow) return this.#read(request);
+    return afterBarrier(server, () => this.#read(request));
+  }
+
+  /** Answers a range that is small, or likely to be, at once; others in slices. */
+  #read(request: RangeRequest): RangeOutcome | Pending<RangeOutcome | ReplyParts> {
+    const { store } = this.#server;
+    const options = rangeOptions(request);
+    const limit = options.limit ?? 0;
+    const small = request.rangeEnd.length === 0 || request.countOnly ||
+      (limit > 0 && limit <= SMALL_RANGE_KEYS);
+    if (!small) return new LargeRange(this.#server, options, this.#encodeParts).run();
+    const { kvs, count, more, revision } = store.range(options);
+    return { header: { revision }, kvs, count, more };
+  }
+
+  txn(request: TxnRequest, context: CallContext): Reply<TxnOutcome> {
+    const server = this.#server;
+    checkTxn(request, server.config.maxTxnOps);
+    if (isReadOnlyTxn(request)) {
+      if (isSerializableTxn(request) || server.canReadNow) return executeTxn(server.store, request, false);
+      return afterBarrier(server, () => executeTxn(server.store, request, false));
+    }
+    const cost = txnCost(request);
+    if (cost > 0) server.checkQuota(cost);
+    return server.propose("txn", request, context.requestBytes ?? encoded(encodeTxnRequest, request));
+  }
+
+  async compact(request: CompactionRequest): Promise<{ readonly header: RevisionHeader }> {
+    const server = this.#server;
+    try {
+      const bytes = toBinary(CompactionRequestSchema, request);
+      return await server.propose<"compaction", { readonly header: RevisionHeader }>(
+        "compaction",
+        request,
+        bytes,
+      );
+    } finally {
+      // Physical compactions wait for the work of earlier ones too, whatever came of this one.
+      if (request.physical) await server.compactionDone();
+    }
+  }
+}
+
+function afterBarrier<T>(server: EtcdServer, read: () => T | Pending<T>): Pending<T> {
+  const result = new Pending<T>();
+  server.readBarrier().observe({
+    onValue() {
+      try {
+        const value = read();
+        if (value instanceof Pending) {
+          value.observe({
+            onValue: (v) => result.resolve(v),
+            onError: (e) => result.reject(e),
+          });
+        } else result.resolve(value);
+      } catch (error) {
+        result.reject(error);
+      }
+    },
+    onError: (error) => result.reject(error),
+  });
+  return result;
+}
+
+function encoded<M>(encode: (out: ByteWriter, message: M) => void, message: M): Uint8Array {
+  const out = new ByteWriter();
+  encode(out, message);
+  return out.toBytes();
+}

@@ -1,0 +1,18 @@
+import type { Method } from "../grpc/method.ts";
+import type { EtcdServer } from "../server/server.ts";
+import { clusterMethods } from "./cluster.ts";
+import { HeaderEncoder } from "./header.ts";
+import { healthMethods } from "./health.ts";
+import { kvMethods } from "./kv.ts";
+import { maintenanceMethods } from "./maintenance.ts";
+
+/** Every method this server has: the one handler set that all protocols reach. */
+export function etcdMethods(server: EtcdServer): Method[] {
+  const headers = new HeaderEncoder(server.cluster.id, server.cluster.localId);
+  return [
+    ...kvMethods(server, headers),
+    ...clusterMethods(server),
+    ...maintenanceMethods(server),
+    ...healthMethods(),
+  ];
+}
