@@ -136,7 +136,9 @@ export class ServerConnection extends Endpoint implements ServerConnectionInfo {
     // What comes after the last GOAWAY has been promised to be ignored.
     if (id > this.#acceptedMax) return this.spendIdleFrame();
     this.peerStreamId = id;
-    if (this.streams.size >= this.limits.streamsMax) return this.refuse(id, ErrorCode.refusedStream);
+    if (this.streams.size >= this.limits.streamsMax || this.parkedBytes > this.limits.parkedBytesMax) {
+      return this.refuse(id, ErrorCode.refusedStream);
+    }
     if (head === "malformed") return this.refuse(id, ErrorCode.protocolError);
     if (head === "too large") return this.#refuseLarge(id, endStream);
     if (endStream && head.contentLength > 0) return this.refuse(id, ErrorCode.protocolError);

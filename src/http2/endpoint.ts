@@ -92,6 +92,8 @@ export abstract class Endpoint implements ByteStreamHandler, FrameSink, Flushabl
   sendWindow = WINDOW_DEFAULT;
   /** Every stream that has parked output. */
   readonly parkedStreams = new Set<Stream>();
+  /** Data parked on all of them. */
+  parkedBytes = 0;
 
   protected readonly heads: HeadReader;
   protected readonly streams = new Map<number, Stream>();
@@ -350,8 +352,8 @@ export abstract class Endpoint implements ByteStreamHandler, FrameSink, Flushabl
     if (!copied) out.bytes = EMPTY_BYTES;
     this.#queuedBytes = this.#transport.queuedBytes;
     if (this.#queuedSinceMs < 0) this.#queuedSinceMs = this.nowMs;
-    if (this.#queuedBytes < this.limits.outputBytesMax || this.#paused) return;
-    // A peer that does not read must not make us gather answers.
+    if (this.#queuedBytes < this.limits.outputBytesPause || this.#paused) return;
+    // A peer that sends and does not read must not make us gather answers.
     this.#paused = true;
     this.#transport.pause();
   }
@@ -689,10 +691,7 @@ export abstract class Endpoint implements ByteStreamHandler, FrameSink, Flushabl
 
   #remove(stream: Stream, resetHere: boolean): void {
     stream.closed = true;
-    if (stream.parked !== undefined) {
-      stream.parked = undefined;
-      this.parkedStreams.delete(stream);
-    }
+    stream.dropParked();
     // Credit that a consumer still held is the connection's again.
     if (stream.received > stream.returnable) {
       this.#returnConnectionCredit(stream.received - stream.returnable);
@@ -822,10 +821,9 @@ export abstract class Endpoint implements ByteStreamHandler, FrameSink, Flushabl
   protected endStreams(errorCode: number): void {
     const open = [...this.streams.values()];
     this.streams.clear();
-    this.parkedStreams.clear();
     for (const stream of open) {
       stream.closed = true;
-      stream.parked = undefined;
+      stream.dropParked();
     }
     for (const stream of open) {
       try {

@@ -103,7 +103,7 @@ export class HeadReader implements HeaderSink {
 
   /** The head of a request from the complete block `bytes[start, end)`. */
   readRequest(bytes: Uint8Array, start: number, end: number): DecodedRequestHead | HeadFailure {
-    const version = this.#decoder.tableVersion;
+    const version = this.#decoder.table.version;
     const known = this.#requests.find(bytes, start, end, version);
     if (known !== undefined) return known;
     const failure = this.#gather(bytes, start, end);
@@ -126,7 +126,7 @@ export class HeadReader implements HeaderSink {
   }
 
   readResponse(bytes: Uint8Array, start: number, end: number): ResponseHead | HeadFailure {
-    const version = this.#decoder.tableVersion;
+    const version = this.#decoder.table.version;
     const known = this.#responses.find(bytes, start, end, version);
     if (known !== undefined) return known;
     const failure = this.#gather(bytes, start, end);
@@ -144,7 +144,7 @@ export class HeadReader implements HeaderSink {
 
   /** The fields of a block that ends a message; the same object again for the same bytes. */
   readTrailers(bytes: Uint8Array, start: number, end: number): readonly HeaderField[] | HeadFailure {
-    const version = this.#decoder.tableVersion;
+    const version = this.#decoder.table.version;
     const known = this.#trailers.find(bytes, start, end, version);
     if (known !== undefined) return known;
     const failure = this.#gather(bytes, start, end);
@@ -218,7 +218,7 @@ export class HeadReader implements HeaderSink {
     versionBefore: number,
     head: Head,
   ): void {
-    if (this.#decoder.tableVersion !== versionBefore) return;
+    if (this.#decoder.table.version !== versionBefore) return;
     const referredToDynamic = this.#decoder.referredToDynamic;
     cache.store(bytes, start, end, { head, version: versionBefore, referredToDynamic });
   }

@@ -14,8 +14,12 @@ export interface Http2Limits {
   readonly headerBlockBytesMax: number;
   /** CONTINUATION frames of one header block. */
   readonly continuationsMax: number;
-  /** Output a connection holds that the kernel has not taken; past it, data parks and reading stops. */
+  /** Output a connection holds that the kernel has not taken; past it, data parks. */
   readonly outputBytesMax: number;
+  /** The same for output that does not park (heads, trailers, answers to control frames); past it, reading stops. */
+  readonly outputBytesPause: number;
+  /** Data parked on all streams of a connection; past it, new requests are refused. */
+  readonly parkedBytesMax: number;
   /** `onWritable` is called when a stream's parked output falls to this. */
   readonly parkedLowBytes: number;
   /** Resets of young streams, and errors of streams, that a peer may cause at once … */
@@ -59,6 +63,10 @@ export const defaultLimits: Http2Limits = {
   continuationsMax: 16,
   // Sixteen frames of 16 KiB: enough to keep a socket busy for the time of a turn.
   outputBytesMax: 256 << 10,
+  // Heads and trailers of ten thousand small replies. More piles up only for a peer that sends and does not read.
+  outputBytesPause: 1 << 20,
+  // A hundred responses of 1.5 MiB to a client that reads slowly, and so much again.
+  parkedBytesMax: 256 << 20,
   parkedLowBytes: 32 << 10,
   // A client that cancels thousands of old streams at once pays nothing: only streams younger than about a
   // second count, and every request that completes pays for one reset.
@@ -114,4 +122,6 @@ export const noKeepalive: Keepalive = { idleMs: Infinity, timeoutMs: 20_000, wit
 export const defaultClientLimits: Http2Limits = {
   ...defaultLimits,
   resetsBurst: Infinity,
+  // A server may stop reading until its answers are read. A client that did the same would wait for it for ever.
+  outputBytesPause: Infinity,
 };

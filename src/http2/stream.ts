@@ -119,6 +119,7 @@ export abstract class Stream {
     if (at === front.at) return false;
     const before = parked.bytes;
     parked.bytes -= at - front.at;
+    this.endpoint.parkedBytes -= at - front.at;
     front.at = at;
     this.progressMs = this.endpoint.nowMs;
     if (at === front.bytes.length) this.#dropSent(parked);
@@ -157,7 +158,16 @@ export abstract class Stream {
       this.endpoint.parkedStreams.add(this);
     }
     this.parked.add("data", bytes, at, endStream);
+    this.endpoint.parkedBytes += bytes.length - at;
     this.endpoint.onParked(this);
+  }
+
+  /** Forgets what is parked, since nobody will have it. */
+  dropParked(): void {
+    if (this.parked === undefined) return;
+    this.endpoint.parkedBytes -= this.parked.bytes;
+    this.endpoint.parkedStreams.delete(this);
+    this.parked = undefined;
   }
 
   reset(errorCode: number): void {

@@ -25,9 +25,9 @@ export class HpackDecoder {
     this.#table = new DynamicTable(tableSizeMax);
   }
 
-  /** Equal versions, equal meaning: of a block that left the version alone, the same bytes decode to the same fields. */
-  get tableVersion(): number {
-    return this.#table.version;
+  /** The dynamic table. Of a block that leaves its version alone, the same bytes mean the same again at that version. */
+  get table(): DynamicTable {
+    return this.#table;
   }
 
   /** True when the last block decoded referred to the dynamic table. */
