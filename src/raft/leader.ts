@@ -34,6 +34,7 @@ export function tickLeader(core: Core): void {
     // A transfer that took an election timeout has failed: proposals are taken again.
     core.transferee = NO_MEMBER;
     if (core.config.checkQuorum && !checkQuorum(core)) return;
+    if (!core.tracker.isVoter(core.id)) handOver(core);
   }
   if (core.ticksSinceHeartbeat >= core.config.heartbeatTicks) broadcastHeartbeat(core);
 }
@@ -262,6 +263,21 @@ export function onConfChange(core: Core): void {
   commitIfQuorum(core);
   core.replicationDue = true;
   if (core.transferee !== NO_MEMBER && !core.tracker.isVoter(core.transferee)) core.transferee = NO_MEMBER;
+  if (!core.tracker.isVoter(core.id)) handOver(core);
+}
+
+/**
+ * A leader that was removed, or is a learner now, leads on until another voter has taken over: it may be the only
+ * one who knows that the change is committed, and without that no other could be elected.
+ */
+function handOver(core: Core): void {
+  let best = NO_MEMBER;
+  let bestMatch = -1;
+  for (const id of core.tracker.voters) {
+    const match = core.tracker.progress.get(id)?.match ?? 0;
+    if (match > bestMatch) [best, bestMatch] = [id, match];
+  }
+  transferAsLeader(core, best);
 }
 
 function broadcastHeartbeat(core: Core): void {

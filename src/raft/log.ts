@@ -182,6 +182,11 @@ export class RaftLog {
     this.committed = snapshot.index;
   }
 
+  /** A snapshot is to be saved, but the state machine that it replaces is still applying older entries. */
+  get snapshotMustWait(): boolean {
+    return this.unstable.snapshot !== undefined && this.applying !== this.applied;
+  }
+
   /** The snapshot is durable, and the state machine has become what it holds. */
   savedSnapshot(index: RaftIndex): void {
     this.unstable.savedSnapshot(index);

@@ -181,7 +181,7 @@ export class RawNode {
     const core = this.#core;
     const conf = changeConf(core.tracker.conf, "changes" in change ? change : asV2(change));
     setConf(core, conf);
-    if (core.role === "leader" && core.self !== undefined) onConfChange(core);
+    if (core.role === "leader") onConfChange(core);
     return conf;
   }
 
@@ -230,7 +230,7 @@ export class RawNode {
     let hardState: HardState | undefined;
     let entries = NO_ENTRIES;
     let snapshot = undefined;
-    if (this.#saving === undefined) {
+    if (this.#saving === undefined && !core.log.snapshotMustWait) {
       hardState = this.#changedHardState();
       if (core.log.unstable.somethingToSave) {
         snapshot = core.log.unstable.takeSnapshot();

@@ -17,7 +17,10 @@ export interface Ready {
   readonly softState: SoftState | undefined;
   /** Term, vote or commit changed. Stored BEFORE `messagesAfterSave` leave. */
   readonly hardState: HardState | undefined;
-  /** Replaces the whole log. Stored, and the state machine replaced by it, BEFORE `entries` are stored. */
+  /**
+   * Replaces the whole log. Stored, and the state machine replaced by it, BEFORE `entries` are stored. Comes only
+   * when everything that was handed out is applied.
+   */
   readonly snapshot: Snapshot | undefined;
   /** Stored BEFORE `messagesAfterSave` leave. Replaces any stored entry at or after its first index. */
   readonly entries: readonly Entry[];

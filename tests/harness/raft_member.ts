@@ -204,6 +204,14 @@ export class RaftMember {
     this.storage.compact(index);
   }
 
+  /** The state machine as it is now. */
+  freshSnapshot(): Snapshot {
+    const { index, conf, texts } = this.machine;
+    const term = this.storage.term(index);
+    assert.ok(term !== undefined, `no term for the applied ${index}`);
+    return { index, term, confState: conf, data: utf8(JSON.stringify(texts)) };
+  }
+
   /** Power off and on. What was not synced may be gone. */
   crash(prng: Prng): void {
     this.disk.powerCut(prng);
