@@ -284,6 +284,26 @@ test("openWal names the kind, file and offset of what it refuses", () => {
       },
     },
     {
+      name: "a hard state of term 0, as an entry looks when its type is damaged",
+      kind: "corrupt",
+      build: () => {
+        const encoder = headOf();
+        const at = encoder.frames.length;
+        encoder.hardState(state(0, 0, 5n));
+        return [segment(encoder), at];
+      },
+    },
+    {
+      name: "an entry of term 0, as a hard state looks when its type is damaged",
+      kind: "corrupt",
+      build: () => {
+        const encoder = headOf();
+        const at = encoder.frames.length;
+        encoder.entry(entry(1, 0));
+        return [segment(encoder), at];
+      },
+    },
+    {
       name: "metadata of another member",
       kind: "metadata conflict",
       build: () => {
