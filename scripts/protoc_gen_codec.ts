@@ -152,7 +152,7 @@ function generateTable(schema: Schema, messages: DescMessage[]): void {
     const from = `./${codecPath(message)}`;
     const decode = f.import(`decode${message.name}`, from);
     const encode = f.import(`encode${message.name}`, from);
-    f.print("  ", f.string(message.typeName), ": { decode: ", decode, ", encode: ", encode, " },");
+    f.print`  ${f.string(message.typeName)}: { decode: ${decode}, encode: ${encode} },`;
   }
   f.print("} as const;");
 }
@@ -175,32 +175,28 @@ class CodecWriter {
 
   #init(message: DescMessage): void {
     const f = this.#f;
-    f.print("/** What `encode", message.name, "` takes: absent fields are zero. */");
-    f.print("export interface ", message.name, "Init {");
+    f.print`/** What \`encode${message.name}\` takes: absent fields are zero, and a message may be encoded already. */`;
+    f.print`export interface ${message.name}Init {`;
     for (const member of message.members) {
       if (member.kind === "oneof") this.#oneofInit(member);
       else if (member.fieldKind === "list") {
-        f.print("  readonly ", member.localName, "?: readonly (", this.#initType(member), ")[] | undefined;");
+        f.print`  readonly ${member.localName}?: readonly (${this.#initType(member)})[] | undefined;`;
       } else {
-        f.print("  readonly ", member.localName, "?: ", this.#initType(member), " | undefined;");
+        f.print`  readonly ${member.localName}?: ${this.#initType(member)} | undefined;`;
       }
     }
-    f.print("  readonly $unknown?: readonly ", this.#wire("UnknownField", true), "[] | undefined;");
+    f.print`  readonly $unknown?: readonly ${this.#wire("UnknownField", true)}[] | undefined;`;
     f.print("}");
     f.print();
   }
 
   #oneofInit(oneof: DescOneof): void {
     const f = this.#f;
-    f.print("  readonly ", oneof.localName, "?:");
+    f.print`  readonly ${oneof.localName}?:`;
     for (const field of oneof.fields) {
-      f.print(
-        "    | { readonly case: ",
-        f.string(field.localName),
-        "; readonly value: ",
-        this.#initType(field),
-        " }",
-      );
+      f.print`    | { readonly case: ${f.string(field.localName)}; readonly value: ${
+        this.#initType(field)
+      } }`;
     }
     f.print("    | { readonly case: undefined; readonly value?: undefined }");
     f.print("    | undefined;");
@@ -214,38 +210,44 @@ class CodecWriter {
   #decoder(message: DescMessage): void {
     const f = this.#f;
     const shape = f.importShape(message);
-    f.print("export function decode", message.name, "(");
+    f.print("/**");
+    f.print(
+      " * Decodes the range [start, end) of `bytes`. Fields of bytes are views on it. Throws a WireError.",
+    );
+    f.print(" * An enclosing message tells its `depth`, and a `message` into which the fields are merged.");
+    f.print(" */");
+    f.print`export function decode${message.name}(`;
     f.print("  bytes: Uint8Array,");
     f.print("  start: number,");
     f.print("  end: number,");
     f.print("  depth = 1,");
-    f.print("  message: ", shape, " = {");
-    f.print("    $typeName: ", f.string(message.typeName), ",");
+    f.print`  message: ${shape} = {`;
+    f.print`    $typeName: ${f.string(message.typeName)},`;
     for (const member of message.members) {
-      if (member.kind === "oneof") f.print("    ", member.localName, ": { case: undefined },");
-      else if (member.fieldKind === "list") f.print("    ", member.localName, ": [],");
+      if (member.kind === "oneof") f.print`    ${member.localName}: { case: undefined },`;
+      else if (member.fieldKind === "list") f.print`    ${member.localName}: [],`;
       else if (member.fieldKind !== "message") {
-        f.print("    ", member.localName, ": ", this.#zero(member), ",");
+        f.print`    ${member.localName}: ${this.#zero(member)},`;
       }
     }
     f.print("  },");
-    f.print("): ", shape, " {");
-    f.print("  ", this.#wire("checkDepth"), "(depth);");
+    f.print`): ${shape} {`;
+    f.print`  ${this.#wire("checkDepth")}(depth);`;
     f.print("  let at = start;");
     f.print("  while (at < end) {");
     f.print("    let tag = bytes[at++]!;");
     f.print("    if (tag > 127) {");
-    f.print("      tag = ", this.#wire("readLongTag"), "(bytes, at - 1, end);");
-    f.print("      at = ", this.#wire("cursor"), ".at;");
+    f.print`      tag = ${this.#wire("readLongTag")}(bytes, at - 1, end);`;
+    f.print`      at = ${this.#wire("cursor")}.at;`;
     f.print("    }");
     if (message.fields.length > 0) {
       f.print("    switch (tag) {");
       for (const field of byNumber(message)) this.#fieldCases(field);
       f.print("      default:");
-      f.print("        at = ", this.#wire("readUnknown"), "(message, tag, bytes, at, end);");
+      f.print`        at = ${this.#wire("readUnknown")}(message, tag, bytes, at, end);`;
       f.print("    }");
     } else {
-      f.print("    at = ", this.#wire("readUnknown"), "(message, tag, bytes, at, end);");
+      f.print`    at = ${this.#wire("readUnknown")}(message, tag, bytes, at, end);`;
     }
     f.print("  }");
     f.print("  return message;");
@@ -256,25 +258,19 @@ class CodecWriter {
   #fieldCases(field: DescField): void {
     const f = this.#f;
     const kind = kindOf(field);
-    f.print("      case ", tagOf(field, kind.wireType), ":");
+    f.print`      case ${tagOf(field, kind.wireType)}:`;
     if (kind.reader === undefined) this.#messageCase(field);
     else this.#scalarCase(field, this.#wire(kind.reader));
     if (field.fieldKind !== "list" || kind.wireType === LENGTH_DELIMITED) return;
-    f.print("      case ", tagOf(field, LENGTH_DELIMITED), ": {");
-    f.print("        const length = ", this.#wire("readLength"), "(bytes, at, end);");
-    f.print("        at = ", this.#wire("cursor"), ".at;");
+    f.print`      case ${tagOf(field, LENGTH_DELIMITED)}: {`;
+    f.print`        const length = ${this.#wire("readLength")}(bytes, at, end);`;
+    f.print`        at = ${this.#wire("cursor")}.at;`;
     f.print("        const stop = at + length;");
     f.print("        while (at < stop) {");
-    f.print(
-      "          message.",
-      field.localName,
-      ".push(",
-      this.#wire(kind.reader!),
-      "(bytes, at, stop)",
-      this.#enumCast(field),
-      ");",
-    );
-    f.print("          at = ", this.#wire("cursor"), ".at;");
+    f.print`          message.${field.localName}.push(${this.#wire(kind.reader!)}(bytes, at, stop)${
+      this.#enumCast(field)
+    });`;
+    f.print`          at = ${this.#wire("cursor")}.at;`;
     f.print("        }");
     f.print("        break;");
     f.print("      }");
@@ -283,13 +279,13 @@ class CodecWriter {
   #scalarCase(field: DescField, reader: ReturnType<GeneratedFile["import"]>): void {
     const f = this.#f;
     const value = [reader, "(bytes, at, end)", this.#enumCast(field)];
-    if (field.fieldKind === "list") f.print("        message.", field.localName, ".push(", value, ");");
-    else if (field.oneof === undefined) f.print("        message.", field.localName, " = ", value, ";");
+    if (field.fieldKind === "list") f.print`        message.${field.localName}.push(${value});`;
+    else if (field.oneof === undefined) f.print`        message.${field.localName} = ${value};`;
     else {
       const name = f.string(field.localName);
-      f.print("        message.", field.oneof.localName, " = { case: ", name, ", value: ", value, " };");
+      f.print`        message.${field.oneof.localName} = { case: ${name}, value: ${value} };`;
     }
-    f.print("        at = ", this.#wire("cursor"), ".at;");
+    f.print`        at = ${this.#wire("cursor")}.at;`;
     f.print("        break;");
   }
 
@@ -303,37 +299,29 @@ class CodecWriter {
       `.at, at, depth + 1${into})`,
     ];
     // The call is evaluated with `at` at the end of the field: `cursor` still tells where it begins.
-    f.print("        at = ", this.#wire("readLength"), "(bytes, at, end) + ", this.#wire("cursor"), ".at;");
-    if (field.fieldKind === "list") f.print("        message.", field.localName, ".push(", call(""), ");");
+    f.print`        at = ${this.#wire("readLength")}(bytes, at, end) + ${this.#wire("cursor")}.at;`;
+    if (field.fieldKind === "list") f.print`        message.${field.localName}.push(${call("")});`;
     else if (field.oneof === undefined) {
-      f.print("        message.", field.localName, " = ", call(`, message.${field.localName}`), ";");
+      f.print`        message.${field.localName} = ${call(`, message.${field.localName}`)};`;
     } else {
       const oneof = `message.${field.oneof.localName}`;
       const name = JSON.stringify(field.localName);
       const before = `, ${oneof}.case === ${name} ? ${oneof}.value : undefined`;
-      f.print("        ", oneof, " = { case: ", name, ", value: ", call(before), " };");
+      f.print`        ${oneof} = { case: ${name}, value: ${call(before)} };`;
     }
     f.print("        break;");
   }
 
   #encoder(message: DescMessage): void {
     const f = this.#f;
-    f.print(
-      "export function encode",
-      message.name,
-      "(out: ",
-      this.#byteWriter(),
-      ", message: ",
-      message.name,
-      "Init): void {",
-    );
+    f.print`export function encode${message.name}(out: ${this.#byteWriter()}, message: ${message.name}Init): void {`;
     for (const field of byNumber(message)) {
       if (field.oneof !== undefined) {
         if (field === lowest(field.oneof)) this.#encodeOneof(field.oneof);
       } else if (field.fieldKind === "list") this.#encodeList(field);
       else this.#encodeSingular(field);
     }
-    f.print("  if (message.$unknown !== undefined) ", this.#wire("writeUnknown"), "(out, message.$unknown);");
+    f.print`  if (message.$unknown !== undefined) ${this.#wire("writeUnknown")}(out, message.$unknown);`;
     f.print("}");
     f.print();
   }
@@ -344,19 +332,19 @@ class CodecWriter {
     const name = field.localName;
     const tag = tagOf(field, kind.wireType);
     if (kind.writer === "writeInteger") {
-      f.print("  ", this.#wire("writeIntegerUnlessZero"), "(out, ", tag, ", message.", name, ");");
+      f.print`  ${this.#wire("writeIntegerUnlessZero")}(out, ${tag}, message.${name});`;
       return;
     }
     if (kind === BOOL) {
-      f.print("  if (message.", name, " === true) ", this.#wire("writeBool"), "(out, ", tag, ", true);");
+      f.print`  if (message.${name} === true) ${this.#wire("writeBool")}(out, ${tag}, true);`;
       return;
     }
     const value = `${name}Value`;
-    f.print("  const ", value, " = message.", name, ";");
+    f.print`  const ${value} = message.${name};`;
     const present = kind === MESSAGE
       ? `${value} !== undefined`
       : `${value} !== undefined && ${value}.length > 0`;
-    f.print("  if (", present, ") {");
+    f.print`  if (${present}) {`;
     this.#encodeValue("    ", field, value);
     f.print("  }");
   }
@@ -365,21 +353,15 @@ class CodecWriter {
     const f = this.#f;
     const kind = kindOf(field);
     const list = `${field.localName}List`;
-    f.print("  const ", list, " = message.", field.localName, ";");
-    f.print("  if (", list, " !== undefined && ", list, ".length > 0) {");
+    f.print`  const ${list} = message.${field.localName};`;
+    f.print`  if (${list} !== undefined && ${list}.length > 0) {`;
     if (kind.wireType === VARINT) {
-      f.print(
-        "    const start = ",
-        this.#wire("beginMessage"),
-        "(out, ",
-        tagOf(field, LENGTH_DELIMITED),
-        ");",
-      );
-      f.print("    for (const item of ", list, ") ", this.#wire("writeVarint"), "(out, item);");
-      f.print("    ", this.#wire("endMessage"), "(out, start);");
+      f.print`    const start = ${this.#wire("beginMessage")}(out, ${tagOf(field, LENGTH_DELIMITED)});`;
+      f.print`    for (const item of ${list}) ${this.#wire("writeVarint")}(out, item);`;
+      f.print`    ${this.#wire("endMessage")}(out, start);`;
     } else {
-      f.print("    for (let i = 0; i < ", list, ".length; i += 1) {");
-      f.print("      const item = ", list, "[i]!;");
+      f.print`    for (let i = 0; i < ${list}.length; i += 1) {`;
+      f.print`      const item = ${list}[i]!;`;
       this.#encodeValue("      ", field, "item");
       f.print("    }");
     }
@@ -388,11 +370,11 @@ class CodecWriter {
 
   #encodeOneof(oneof: DescOneof): void {
     const f = this.#f;
-    f.print("  if (message.", oneof.localName, " !== undefined) {");
-    f.print("    switch (message.", oneof.localName, ".case) {");
+    f.print`  if (message.${oneof.localName} !== undefined) {`;
+    f.print`    switch (message.${oneof.localName}.case) {`;
     for (const field of oneof.fields) {
-      f.print("      case ", f.string(field.localName), ": {");
-      f.print("        const value = message.", oneof.localName, ".value;");
+      f.print`      case ${f.string(field.localName)}: {`;
+      f.print`        const value = message.${oneof.localName}.value;`;
       this.#encodeValue("        ", field, "value");
       f.print("        break;");
       f.print("      }");
@@ -407,26 +389,15 @@ class CodecWriter {
     const kind = kindOf(field);
     const tag = tagOf(field, kind.wireType);
     if (field.message === undefined) {
-      f.print(indent, this.#wire(kind.writer), "(out, ", tag, ", ", value, ");");
+      f.print`${indent}${this.#wire(kind.writer)}(out, ${tag}, ${value});`;
       return;
     }
-    f.print(
-      indent,
-      "if (",
-      value,
-      " instanceof Uint8Array) ",
-      this.#wire("writeBytes"),
-      "(out, ",
-      tag,
-      ", ",
-      value,
-      ");",
-    );
-    f.print(indent, "else {");
-    f.print(indent, "  const start = ", this.#wire("beginMessage"), "(out, ", tag, ");");
-    f.print(indent, "  ", this.#codec(`encode${field.message.name}`, field.message), "(out, ", value, ");");
-    f.print(indent, "  ", this.#wire("endMessage"), "(out, start);");
-    f.print(indent, "}");
+    f.print`${indent}if (${value} instanceof Uint8Array) ${this.#wire("writeBytes")}(out, ${tag}, ${value});`;
+    f.print`${indent}else {`;
+    f.print`${indent}  const start = ${this.#wire("beginMessage")}(out, ${tag});`;
+    f.print`${indent}  ${this.#codec(`encode${field.message.name}`, field.message)}(out, ${value});`;
+    f.print`${indent}  ${this.#wire("endMessage")}(out, start);`;
+    f.print`${indent}}`;
   }
 
   /** Enums are open: a number without a name is as good as one with a name. */

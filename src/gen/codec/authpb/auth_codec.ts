@@ -8,12 +8,16 @@ import type { Permission, Permission_Type, UserAddOptions } from "../../authpb/a
 import type { ByteWriter } from "../../../base/byte_writer.ts";
 import { EMPTY_BYTES } from "../../../base/bytes.ts";
 
-/** What `encodeUserAddOptions` takes: absent fields are zero. */
+/** What `encodeUserAddOptions` takes: absent fields are zero, and a message may be encoded already. */
 export interface UserAddOptionsInit {
   readonly noPassword?: boolean | undefined;
   readonly $unknown?: readonly UnknownField[] | undefined;
 }
 
+/**
+ * Decodes the range [start, end) of `bytes`. Fields of bytes are views on it. Throws a WireError.
+ * An enclosing message tells its `depth`, and a `message` into which the fields are merged.
+ */
 export function decodeUserAddOptions(
   bytes: Uint8Array,
   start: number,
@@ -49,7 +53,7 @@ export function encodeUserAddOptions(out: ByteWriter, message: UserAddOptionsIni
   if (message.$unknown !== undefined) writeUnknown(out, message.$unknown);
 }
 
-/** What `encodePermission` takes: absent fields are zero. */
+/** What `encodePermission` takes: absent fields are zero, and a message may be encoded already. */
 export interface PermissionInit {
   readonly permType?: number | undefined;
   readonly key?: Uint8Array | undefined;
@@ -57,6 +61,10 @@ export interface PermissionInit {
   readonly $unknown?: readonly UnknownField[] | undefined;
 }
 
+/**
+ * Decodes the range [start, end) of `bytes`. Fields of bytes are views on it. Throws a WireError.
+ * An enclosing message tells its `depth`, and a `message` into which the fields are merged.
+ */
 export function decodePermission(
   bytes: Uint8Array,
   start: number,

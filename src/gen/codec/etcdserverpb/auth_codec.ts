@@ -10,11 +10,15 @@ import type { PermissionInit, UserAddOptionsInit } from "../authpb/auth_codec.ts
 import { decodePermission, decodeUserAddOptions, encodePermission, encodeUserAddOptions } from "../authpb/auth_codec.ts";
 import { EMPTY_BYTES } from "../../../base/bytes.ts";
 
-/** What `encodeAuthEnableRequest` takes: absent fields are zero. */
+/** What `encodeAuthEnableRequest` takes: absent fields are zero, and a message may be encoded already. */
 export interface AuthEnableRequestInit {
   readonly $unknown?: readonly UnknownField[] | undefined;
 }
 
+/**
+ * Decodes the range [start, end) of `bytes`. Fields of bytes are views on it. Throws a WireError.
+ * An enclosing message tells its `depth`, and a `message` into which the fields are merged.
+ */
 export function decodeAuthEnableRequest(
   bytes: Uint8Array,
   start: number,
@@ -41,11 +45,15 @@ export function encodeAuthEnableRequest(out: ByteWriter, message: AuthEnableRequ
   if (message.$unknown !== undefined) writeUnknown(out, message.$unknown);
 }
 
-/** What `encodeAuthDisableRequest` takes: absent fields are zero. */
+/** What `encodeAuthDisableRequest` takes: absent fields are zero, and a message may be encoded already. */
 export interface AuthDisableRequestInit {
   readonly $unknown?: readonly UnknownField[] | undefined;
 }
 
+/**
+ * Decodes the range [start, end) of `bytes`. Fields of bytes are views on it. Throws a WireError.
+ * An enclosing message tells its `depth`, and a `message` into which the fields are merged.
+ */
 export function decodeAuthDisableRequest(
   bytes: Uint8Array,
   start: number,
@@ -72,11 +80,15 @@ export function encodeAuthDisableRequest(out: ByteWriter, message: AuthDisableRe
   if (message.$unknown !== undefined) writeUnknown(out, message.$unknown);
 }
 
-/** What `encodeAuthStatusRequest` takes: absent fields are zero. */
+/** What `encodeAuthStatusRequest` takes: absent fields are zero, and a message may be encoded already. */
 export interface AuthStatusRequestInit {
   readonly $unknown?: readonly UnknownField[] | undefined;
 }
 
+/**
+ * Decodes the range [start, end) of `bytes`. Fields of bytes are views on it. Throws a WireError.
+ * An enclosing message tells its `depth`, and a `message` into which the fields are merged.
+ */
 export function decodeAuthStatusRequest(
   bytes: Uint8Array,
   start: number,
@@ -103,7 +115,7 @@ export function encodeAuthStatusRequest(out: ByteWriter, message: AuthStatusRequ
   if (message.$unknown !== undefined) writeUnknown(out, message.$unknown);
 }
 
-/** What `encodeAuthUserAddRequest` takes: absent fields are zero. */
+/** What `encodeAuthUserAddRequest` takes: absent fields are zero, and a message may be encoded already. */
 export interface AuthUserAddRequestInit {
   readonly name?: string | undefined;
   readonly password?: string | undefined;
@@ -112,6 +124,10 @@ export interface AuthUserAddRequestInit {
   readonly $unknown?: readonly UnknownField[] | undefined;
 }
 
+/**
+ * Decodes the range [start, end) of `bytes`. Fields of bytes are views on it. Throws a WireError.
+ * An enclosing message tells its `depth`, and a `message` into which the fields are merged.
+ */
 export function decodeAuthUserAddRequest(
   bytes: Uint8Array,
   start: number,
@@ -181,12 +197,16 @@ export function encodeAuthUserAddRequest(out: ByteWriter, message: AuthUserAddRe
   if (message.$unknown !== undefined) writeUnknown(out, message.$unknown);
 }
 
-/** What `encodeAuthUserGetRequest` takes: absent fields are zero. */
+/** What `encodeAuthUserGetRequest` takes: absent fields are zero, and a message may be encoded already. */
 export interface AuthUserGetRequestInit {
   readonly name?: string | undefined;
   readonly $unknown?: readonly UnknownField[] | undefined;
 }
 
+/**
+ * Decodes the range [start, end) of `bytes`. Fields of bytes are views on it. Throws a WireError.
+ * An enclosing message tells its `depth`, and a `message` into which the fields are merged.
+ */
 export function decodeAuthUserGetRequest(
   bytes: Uint8Array,
   start: number,
@@ -225,11 +245,15 @@ export function encodeAuthUserGetRequest(out: ByteWriter, message: AuthUserGetRe
   if (message.$unknown !== undefined) writeUnknown(out, message.$unknown);
 }
 
-/** What `encodeAuthUserListRequest` takes: absent fields are zero. */
+/** What `encodeAuthUserListRequest` takes: absent fields are zero, and a message may be encoded already. */
 export interface AuthUserListRequestInit {
   readonly $unknown?: readonly UnknownField[] | undefined;
 }
 
+/**
+ * Decodes the range [start, end) of `bytes`. Fields of bytes are views on it. Throws a WireError.
+ * An enclosing message tells its `depth`, and a `message` into which the fields are merged.
+ */
 export function decodeAuthUserListRequest(
   bytes: Uint8Array,
   start: number,
@@ -256,12 +280,16 @@ export function encodeAuthUserListRequest(out: ByteWriter, message: AuthUserList
   if (message.$unknown !== undefined) writeUnknown(out, message.$unknown);
 }
 
-/** What `encodeAuthUserDeleteRequest` takes: absent fields are zero. */
+/** What `encodeAuthUserDeleteRequest` takes: absent fields are zero, and a message may be encoded already. */
 export interface AuthUserDeleteRequestInit {
   readonly name?: string | undefined;
   readonly $unknown?: readonly UnknownField[] | undefined;
 }
 
+/**
+ * Decodes the range [start, end) of `bytes`. Fields of bytes are views on it. Throws a WireError.
+ * An enclosing message tells its `depth`, and a `message` into which the fields are merged.
+ */
 export function decodeAuthUserDeleteRequest(
   bytes: Uint8Array,
   start: number,
@@ -300,7 +328,7 @@ export function encodeAuthUserDeleteRequest(out: ByteWriter, message: AuthUserDe
   if (message.$unknown !== undefined) writeUnknown(out, message.$unknown);
 }
 
-/** What `encodeAuthUserChangePasswordRequest` takes: absent fields are zero. */
+/** What `encodeAuthUserChangePasswordRequest` takes: absent fields are zero, and a message may be encoded already. */
 export interface AuthUserChangePasswordRequestInit {
   readonly name?: string | undefined;
   readonly password?: string | undefined;
@@ -308,6 +336,10 @@ export interface AuthUserChangePasswordRequestInit {
   readonly $unknown?: readonly UnknownField[] | undefined;
 }
 
+/**
+ * Decodes the range [start, end) of `bytes`. Fields of bytes are views on it. Throws a WireError.
+ * An enclosing message tells its `depth`, and a `message` into which the fields are merged.
+ */
 export function decodeAuthUserChangePasswordRequest(
   bytes: Uint8Array,
   start: number,
@@ -364,13 +396,17 @@ export function encodeAuthUserChangePasswordRequest(out: ByteWriter, message: Au
   if (message.$unknown !== undefined) writeUnknown(out, message.$unknown);
 }
 
-/** What `encodeAuthUserGrantRoleRequest` takes: absent fields are zero. */
+/** What `encodeAuthUserGrantRoleRequest` takes: absent fields are zero, and a message may be encoded already. */
 export interface AuthUserGrantRoleRequestInit {
   readonly user?: string | undefined;
   readonly role?: string | undefined;
   readonly $unknown?: readonly UnknownField[] | undefined;
 }
 
+/**
+ * Decodes the range [start, end) of `bytes`. Fields of bytes are views on it. Throws a WireError.
+ * An enclosing message tells its `depth`, and a `message` into which the fields are merged.
+ */
 export function decodeAuthUserGrantRoleRequest(
   bytes: Uint8Array,
   start: number,
@@ -418,13 +454,17 @@ export function encodeAuthUserGrantRoleRequest(out: ByteWriter, message: AuthUse
   if (message.$unknown !== undefined) writeUnknown(out, message.$unknown);
 }
 
-/** What `encodeAuthUserRevokeRoleRequest` takes: absent fields are zero. */
+/** What `encodeAuthUserRevokeRoleRequest` takes: absent fields are zero, and a message may be encoded already. */
 export interface AuthUserRevokeRoleRequestInit {
   readonly name?: string | undefined;
   readonly role?: string | undefined;
   readonly $unknown?: readonly UnknownField[] | undefined;
 }
 
+/**
+ * Decodes the range [start, end) of `bytes`. Fields of bytes are views on it. Throws a WireError.
+ * An enclosing message tells its `depth`, and a `message` into which the fields are merged.
+ */
 export function decodeAuthUserRevokeRoleRequest(
   bytes: Uint8Array,
   start: number,
@@ -472,12 +512,16 @@ export function encodeAuthUserRevokeRoleRequest(out: ByteWriter, message: AuthUs
   if (message.$unknown !== undefined) writeUnknown(out, message.$unknown);
 }
 
-/** What `encodeAuthRoleAddRequest` takes: absent fields are zero. */
+/** What `encodeAuthRoleAddRequest` takes: absent fields are zero, and a message may be encoded already. */
 export interface AuthRoleAddRequestInit {
   readonly name?: string | undefined;
   readonly $unknown?: readonly UnknownField[] | undefined;
 }
 
+/**
+ * Decodes the range [start, end) of `bytes`. Fields of bytes are views on it. Throws a WireError.
+ * An enclosing message tells its `depth`, and a `message` into which the fields are merged.
+ */
 export function decodeAuthRoleAddRequest(
   bytes: Uint8Array,
   start: number,
@@ -516,12 +560,16 @@ export function encodeAuthRoleAddRequest(out: ByteWriter, message: AuthRoleAddRe
   if (message.$unknown !== undefined) writeUnknown(out, message.$unknown);
 }
 
-/** What `encodeAuthRoleGetRequest` takes: absent fields are zero. */
+/** What `encodeAuthRoleGetRequest` takes: absent fields are zero, and a message may be encoded already. */
 export interface AuthRoleGetRequestInit {
   readonly role?: string | undefined;
   readonly $unknown?: readonly UnknownField[] | undefined;
 }
 
+/**
+ * Decodes the range [start, end) of `bytes`. Fields of bytes are views on it. Throws a WireError.
+ * An enclosing message tells its `depth`, and a `message` into which the fields are merged.
+ */
 export function decodeAuthRoleGetRequest(
   bytes: Uint8Array,
   start: number,
@@ -560,11 +608,15 @@ export function encodeAuthRoleGetRequest(out: ByteWriter, message: AuthRoleGetRe
   if (message.$unknown !== undefined) writeUnknown(out, message.$unknown);
 }
 
-/** What `encodeAuthRoleListRequest` takes: absent fields are zero. */
+/** What `encodeAuthRoleListRequest` takes: absent fields are zero, and a message may be encoded already. */
 export interface AuthRoleListRequestInit {
   readonly $unknown?: readonly UnknownField[] | undefined;
 }
 
+/**
+ * Decodes the range [start, end) of `bytes`. Fields of bytes are views on it. Throws a WireError.
+ * An enclosing message tells its `depth`, and a `message` into which the fields are merged.
+ */
 export function decodeAuthRoleListRequest(
   bytes: Uint8Array,
   start: number,
@@ -591,12 +643,16 @@ export function encodeAuthRoleListRequest(out: ByteWriter, message: AuthRoleList
   if (message.$unknown !== undefined) writeUnknown(out, message.$unknown);
 }
 
-/** What `encodeAuthRoleDeleteRequest` takes: absent fields are zero. */
+/** What `encodeAuthRoleDeleteRequest` takes: absent fields are zero, and a message may be encoded already. */
 export interface AuthRoleDeleteRequestInit {
   readonly role?: string | undefined;
   readonly $unknown?: readonly UnknownField[] | undefined;
 }
 
+/**
+ * Decodes the range [start, end) of `bytes`. Fields of bytes are views on it. Throws a WireError.
+ * An enclosing message tells its `depth`, and a `message` into which the fields are merged.
+ */
 export function decodeAuthRoleDeleteRequest(
   bytes: Uint8Array,
   start: number,
@@ -635,13 +691,17 @@ export function encodeAuthRoleDeleteRequest(out: ByteWriter, message: AuthRoleDe
   if (message.$unknown !== undefined) writeUnknown(out, message.$unknown);
 }
 
-/** What `encodeAuthRoleGrantPermissionRequest` takes: absent fields are zero. */
+/** What `encodeAuthRoleGrantPermissionRequest` takes: absent fields are zero, and a message may be encoded already. */
 export interface AuthRoleGrantPermissionRequestInit {
   readonly name?: string | undefined;
   readonly perm?: PermissionInit | Uint8Array | undefined;
   readonly $unknown?: readonly UnknownField[] | undefined;
 }
 
+/**
+ * Decodes the range [start, end) of `bytes`. Fields of bytes are views on it. Throws a WireError.
+ * An enclosing message tells its `depth`, and a `message` into which the fields are merged.
+ */
 export function decodeAuthRoleGrantPermissionRequest(
   bytes: Uint8Array,
   start: number,
@@ -693,7 +753,7 @@ export function encodeAuthRoleGrantPermissionRequest(out: ByteWriter, message: A
   if (message.$unknown !== undefined) writeUnknown(out, message.$unknown);
 }
 
-/** What `encodeAuthRoleRevokePermissionRequest` takes: absent fields are zero. */
+/** What `encodeAuthRoleRevokePermissionRequest` takes: absent fields are zero, and a message may be encoded already. */
 export interface AuthRoleRevokePermissionRequestInit {
   readonly role?: string | undefined;
   readonly key?: Uint8Array | undefined;
@@ -701,6 +761,10 @@ export interface AuthRoleRevokePermissionRequestInit {
   readonly $unknown?: readonly UnknownField[] | undefined;
 }
 
+/**
+ * Decodes the range [start, end) of `bytes`. Fields of bytes are views on it. Throws a WireError.
+ * An enclosing message tells its `depth`, and a `message` into which the fields are merged.
+ */
 export function decodeAuthRoleRevokePermissionRequest(
   bytes: Uint8Array,
   start: number,

@@ -7,7 +7,7 @@ import { checkDepth, cursor, readInt64, readLongTag, readUint64, readUnknown, wr
 import type { ResponseHeader } from "../../etcdserverpb/header_pb.ts";
 import type { ByteWriter } from "../../../base/byte_writer.ts";
 
-/** What `encodeResponseHeader` takes: absent fields are zero. */
+/** What `encodeResponseHeader` takes: absent fields are zero, and a message may be encoded already. */
 export interface ResponseHeaderInit {
   readonly clusterId?: bigint | number | undefined;
   readonly memberId?: bigint | number | undefined;
@@ -16,6 +16,10 @@ export interface ResponseHeaderInit {
   readonly $unknown?: readonly UnknownField[] | undefined;
 }
 
+/**
+ * Decodes the range [start, end) of `bytes`. Fields of bytes are views on it. Throws a WireError.
+ * An enclosing message tells its `depth`, and a `message` into which the fields are merged.
+ */
 export function decodeResponseHeader(
   bytes: Uint8Array,
   start: number,

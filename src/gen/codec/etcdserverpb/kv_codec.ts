@@ -12,7 +12,7 @@ import { decodeResponseHeader, encodeResponseHeader } from "./header_codec.ts";
 import type { KeyValueInit } from "../mvccpb/kv_codec.ts";
 import { decodeKeyValue, encodeKeyValue } from "../mvccpb/kv_codec.ts";
 
-/** What `encodeRangeRequest` takes: absent fields are zero. */
+/** What `encodeRangeRequest` takes: absent fields are zero, and a message may be encoded already. */
 export interface RangeRequestInit {
   readonly key?: Uint8Array | undefined;
   readonly rangeEnd?: Uint8Array | undefined;
@@ -30,6 +30,10 @@ export interface RangeRequestInit {
   readonly $unknown?: readonly UnknownField[] | undefined;
 }
 
+/**
+ * Decodes the range [start, end) of `bytes`. Fields of bytes are views on it. Throws a WireError.
+ * An enclosing message tells its `depth`, and a `message` into which the fields are merged.
+ */
 export function decodeRangeRequest(
   bytes: Uint8Array,
   start: number,
@@ -143,7 +147,7 @@ export function encodeRangeRequest(out: ByteWriter, message: RangeRequestInit): 
   if (message.$unknown !== undefined) writeUnknown(out, message.$unknown);
 }
 
-/** What `encodeRangeResponse` takes: absent fields are zero. */
+/** What `encodeRangeResponse` takes: absent fields are zero, and a message may be encoded already. */
 export interface RangeResponseInit {
   readonly header?: ResponseHeaderInit | Uint8Array | undefined;
   readonly kvs?: readonly (KeyValueInit | Uint8Array)[] | undefined;
@@ -152,6 +156,10 @@ export interface RangeResponseInit {
   readonly $unknown?: readonly UnknownField[] | undefined;
 }
 
+/**
+ * Decodes the range [start, end) of `bytes`. Fields of bytes are views on it. Throws a WireError.
+ * An enclosing message tells its `depth`, and a `message` into which the fields are merged.
+ */
 export function decodeRangeResponse(
   bytes: Uint8Array,
   start: number,
@@ -223,12 +231,16 @@ export function encodeRangeResponse(out: ByteWriter, message: RangeResponseInit)
   if (message.$unknown !== undefined) writeUnknown(out, message.$unknown);
 }
 
-/** What `encodeRangeStreamResponse` takes: absent fields are zero. */
+/** What `encodeRangeStreamResponse` takes: absent fields are zero, and a message may be encoded already. */
 export interface RangeStreamResponseInit {
   readonly rangeResponse?: RangeResponseInit | Uint8Array | undefined;
   readonly $unknown?: readonly UnknownField[] | undefined;
 }
 
+/**
+ * Decodes the range [start, end) of `bytes`. Fields of bytes are views on it. Throws a WireError.
+ * An enclosing message tells its `depth`, and a `message` into which the fields are merged.
+ */
 export function decodeRangeStreamResponse(
   bytes: Uint8Array,
   start: number,
@@ -271,7 +283,7 @@ export function encodeRangeStreamResponse(out: ByteWriter, message: RangeStreamR
   if (message.$unknown !== undefined) writeUnknown(out, message.$unknown);
 }
 
-/** What `encodePutRequest` takes: absent fields are zero. */
+/** What `encodePutRequest` takes: absent fields are zero, and a message may be encoded already. */
 export interface PutRequestInit {
   readonly key?: Uint8Array | undefined;
   readonly value?: Uint8Array | undefined;
@@ -282,6 +294,10 @@ export interface PutRequestInit {
   readonly $unknown?: readonly UnknownField[] | undefined;
 }
 
+/**
+ * Decodes the range [start, end) of `bytes`. Fields of bytes are views on it. Throws a WireError.
+ * An enclosing message tells its `depth`, and a `message` into which the fields are merged.
+ */
 export function decodePutRequest(
   bytes: Uint8Array,
   start: number,
@@ -353,13 +369,17 @@ export function encodePutRequest(out: ByteWriter, message: PutRequestInit): void
   if (message.$unknown !== undefined) writeUnknown(out, message.$unknown);
 }
 
-/** What `encodePutResponse` takes: absent fields are zero. */
+/** What `encodePutResponse` takes: absent fields are zero, and a message may be encoded already. */
 export interface PutResponseInit {
   readonly header?: ResponseHeaderInit | Uint8Array | undefined;
   readonly prevKv?: KeyValueInit | Uint8Array | undefined;
   readonly $unknown?: readonly UnknownField[] | undefined;
 }
 
+/**
+ * Decodes the range [start, end) of `bytes`. Fields of bytes are views on it. Throws a WireError.
+ * An enclosing message tells its `depth`, and a `message` into which the fields are merged.
+ */
 export function decodePutResponse(
   bytes: Uint8Array,
   start: number,
@@ -415,7 +435,7 @@ export function encodePutResponse(out: ByteWriter, message: PutResponseInit): vo
   if (message.$unknown !== undefined) writeUnknown(out, message.$unknown);
 }
 
-/** What `encodeDeleteRangeRequest` takes: absent fields are zero. */
+/** What `encodeDeleteRangeRequest` takes: absent fields are zero, and a message may be encoded already. */
 export interface DeleteRangeRequestInit {
   readonly key?: Uint8Array | undefined;
   readonly rangeEnd?: Uint8Array | undefined;
@@ -423,6 +443,10 @@ export interface DeleteRangeRequestInit {
   readonly $unknown?: readonly UnknownField[] | undefined;
 }
 
+/**
+ * Decodes the range [start, end) of `bytes`. Fields of bytes are views on it. Throws a WireError.
+ * An enclosing message tells its `depth`, and a `message` into which the fields are merged.
+ */
 export function decodeDeleteRangeRequest(
   bytes: Uint8Array,
   start: number,
@@ -476,7 +500,7 @@ export function encodeDeleteRangeRequest(out: ByteWriter, message: DeleteRangeRe
   if (message.$unknown !== undefined) writeUnknown(out, message.$unknown);
 }
 
-/** What `encodeDeleteRangeResponse` takes: absent fields are zero. */
+/** What `encodeDeleteRangeResponse` takes: absent fields are zero, and a message may be encoded already. */
 export interface DeleteRangeResponseInit {
   readonly header?: ResponseHeaderInit | Uint8Array | undefined;
   readonly deleted?: bigint | number | undefined;
@@ -484,6 +508,10 @@ export interface DeleteRangeResponseInit {
   readonly $unknown?: readonly UnknownField[] | undefined;
 }
 
+/**
+ * Decodes the range [start, end) of `bytes`. Fields of bytes are views on it. Throws a WireError.
+ * An enclosing message tells its `depth`, and a `message` into which the fields are merged.
+ */
 export function decodeDeleteRangeResponse(
   bytes: Uint8Array,
   start: number,
@@ -549,7 +577,7 @@ export function encodeDeleteRangeResponse(out: ByteWriter, message: DeleteRangeR
   if (message.$unknown !== undefined) writeUnknown(out, message.$unknown);
 }
 
-/** What `encodeRequestOp` takes: absent fields are zero. */
+/** What `encodeRequestOp` takes: absent fields are zero, and a message may be encoded already. */
 export interface RequestOpInit {
   readonly request?:
     | { readonly case: "requestRange"; readonly value: RangeRequestInit | Uint8Array }
@@ -561,6 +589,10 @@ export interface RequestOpInit {
   readonly $unknown?: readonly UnknownField[] | undefined;
 }
 
+/**
+ * Decodes the range [start, end) of `bytes`. Fields of bytes are views on it. Throws a WireError.
+ * An enclosing message tells its `depth`, and a `message` into which the fields are merged.
+ */
 export function decodeRequestOp(
   bytes: Uint8Array,
   start: number,
@@ -651,7 +683,7 @@ export function encodeRequestOp(out: ByteWriter, message: RequestOpInit): void {
   if (message.$unknown !== undefined) writeUnknown(out, message.$unknown);
 }
 
-/** What `encodeResponseOp` takes: absent fields are zero. */
+/** What `encodeResponseOp` takes: absent fields are zero, and a message may be encoded already. */
 export interface ResponseOpInit {
   readonly response?:
     | { readonly case: "responseRange"; readonly value: RangeResponseInit | Uint8Array }
@@ -663,6 +695,10 @@ export interface ResponseOpInit {
   readonly $unknown?: readonly UnknownField[] | undefined;
 }
 
+/**
+ * Decodes the range [start, end) of `bytes`. Fields of bytes are views on it. Throws a WireError.
+ * An enclosing message tells its `depth`, and a `message` into which the fields are merged.
+ */
 export function decodeResponseOp(
   bytes: Uint8Array,
   start: number,
@@ -753,7 +789,7 @@ export function encodeResponseOp(out: ByteWriter, message: ResponseOpInit): void
   if (message.$unknown !== undefined) writeUnknown(out, message.$unknown);
 }
 
-/** What `encodeCompare` takes: absent fields are zero. */
+/** What `encodeCompare` takes: absent fields are zero, and a message may be encoded already. */
 export interface CompareInit {
   readonly result?: number | undefined;
   readonly target?: number | undefined;
@@ -770,6 +806,10 @@ export interface CompareInit {
   readonly $unknown?: readonly UnknownField[] | undefined;
 }
 
+/**
+ * Decodes the range [start, end) of `bytes`. Fields of bytes are views on it. Throws a WireError.
+ * An enclosing message tells its `depth`, and a `message` into which the fields are merged.
+ */
 export function decodeCompare(
   bytes: Uint8Array,
   start: number,
@@ -879,7 +919,7 @@ export function encodeCompare(out: ByteWriter, message: CompareInit): void {
   if (message.$unknown !== undefined) writeUnknown(out, message.$unknown);
 }
 
-/** What `encodeTxnRequest` takes: absent fields are zero. */
+/** What `encodeTxnRequest` takes: absent fields are zero, and a message may be encoded already. */
 export interface TxnRequestInit {
   readonly compare?: readonly (CompareInit | Uint8Array)[] | undefined;
   readonly success?: readonly (RequestOpInit | Uint8Array)[] | undefined;
@@ -887,6 +927,10 @@ export interface TxnRequestInit {
   readonly $unknown?: readonly UnknownField[] | undefined;
 }
 
+/**
+ * Decodes the range [start, end) of `bytes`. Fields of bytes are views on it. Throws a WireError.
+ * An enclosing message tells its `depth`, and a `message` into which the fields are merged.
+ */
 export function decodeTxnRequest(
   bytes: Uint8Array,
   start: number,
@@ -967,7 +1011,7 @@ export function encodeTxnRequest(out: ByteWriter, message: TxnRequestInit): void
   if (message.$unknown !== undefined) writeUnknown(out, message.$unknown);
 }
 
-/** What `encodeTxnResponse` takes: absent fields are zero. */
+/** What `encodeTxnResponse` takes: absent fields are zero, and a message may be encoded already. */
 export interface TxnResponseInit {
   readonly header?: ResponseHeaderInit | Uint8Array | undefined;
   readonly succeeded?: boolean | undefined;
@@ -975,6 +1019,10 @@ export interface TxnResponseInit {
   readonly $unknown?: readonly UnknownField[] | undefined;
 }
 
+/**
+ * Decodes the range [start, end) of `bytes`. Fields of bytes are views on it. Throws a WireError.
+ * An enclosing message tells its `depth`, and a `message` into which the fields are merged.
+ */
 export function decodeTxnResponse(
   bytes: Uint8Array,
   start: number,
@@ -1040,13 +1088,17 @@ export function encodeTxnResponse(out: ByteWriter, message: TxnResponseInit): vo
   if (message.$unknown !== undefined) writeUnknown(out, message.$unknown);
 }
 
-/** What `encodeCompactionRequest` takes: absent fields are zero. */
+/** What `encodeCompactionRequest` takes: absent fields are zero, and a message may be encoded already. */
 export interface CompactionRequestInit {
   readonly revision?: bigint | number | undefined;
   readonly physical?: boolean | undefined;
   readonly $unknown?: readonly UnknownField[] | undefined;
 }
 
+/**
+ * Decodes the range [start, end) of `bytes`. Fields of bytes are views on it. Throws a WireError.
+ * An enclosing message tells its `depth`, and a `message` into which the fields are merged.
+ */
 export function decodeCompactionRequest(
   bytes: Uint8Array,
   start: number,
@@ -1088,12 +1140,16 @@ export function encodeCompactionRequest(out: ByteWriter, message: CompactionRequ
   if (message.$unknown !== undefined) writeUnknown(out, message.$unknown);
 }
 
-/** What `encodeCompactionResponse` takes: absent fields are zero. */
+/** What `encodeCompactionResponse` takes: absent fields are zero, and a message may be encoded already. */
 export interface CompactionResponseInit {
   readonly header?: ResponseHeaderInit | Uint8Array | undefined;
   readonly $unknown?: readonly UnknownField[] | undefined;
 }
 
+/**
+ * Decodes the range [start, end) of `bytes`. Fields of bytes are views on it. Throws a WireError.
+ * An enclosing message tells its `depth`, and a `message` into which the fields are merged.
+ */
 export function decodeCompactionResponse(
   bytes: Uint8Array,
   start: number,

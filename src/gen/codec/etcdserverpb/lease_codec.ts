@@ -9,13 +9,17 @@ import type { ByteWriter } from "../../../base/byte_writer.ts";
 import type { ResponseHeaderInit } from "./header_codec.ts";
 import { decodeResponseHeader, encodeResponseHeader } from "./header_codec.ts";
 
-/** What `encodeLeaseGrantRequest` takes: absent fields are zero. */
+/** What `encodeLeaseGrantRequest` takes: absent fields are zero, and a message may be encoded already. */
 export interface LeaseGrantRequestInit {
   readonly TTL?: bigint | number | undefined;
   readonly ID?: bigint | number | undefined;
   readonly $unknown?: readonly UnknownField[] | undefined;
 }
 
+/**
+ * Decodes the range [start, end) of `bytes`. Fields of bytes are views on it. Throws a WireError.
+ * An enclosing message tells its `depth`, and a `message` into which the fields are merged.
+ */
 export function decodeLeaseGrantRequest(
   bytes: Uint8Array,
   start: number,
@@ -57,7 +61,7 @@ export function encodeLeaseGrantRequest(out: ByteWriter, message: LeaseGrantRequ
   if (message.$unknown !== undefined) writeUnknown(out, message.$unknown);
 }
 
-/** What `encodeLeaseGrantResponse` takes: absent fields are zero. */
+/** What `encodeLeaseGrantResponse` takes: absent fields are zero, and a message may be encoded already. */
 export interface LeaseGrantResponseInit {
   readonly header?: ResponseHeaderInit | Uint8Array | undefined;
   readonly ID?: bigint | number | undefined;
@@ -66,6 +70,10 @@ export interface LeaseGrantResponseInit {
   readonly $unknown?: readonly UnknownField[] | undefined;
 }
 
+/**
+ * Decodes the range [start, end) of `bytes`. Fields of bytes are views on it. Throws a WireError.
+ * An enclosing message tells its `depth`, and a `message` into which the fields are merged.
+ */
 export function decodeLeaseGrantResponse(
   bytes: Uint8Array,
   start: number,
@@ -129,12 +137,16 @@ export function encodeLeaseGrantResponse(out: ByteWriter, message: LeaseGrantRes
   if (message.$unknown !== undefined) writeUnknown(out, message.$unknown);
 }
 
-/** What `encodeLeaseRevokeRequest` takes: absent fields are zero. */
+/** What `encodeLeaseRevokeRequest` takes: absent fields are zero, and a message may be encoded already. */
 export interface LeaseRevokeRequestInit {
   readonly ID?: bigint | number | undefined;
   readonly $unknown?: readonly UnknownField[] | undefined;
 }
 
+/**
+ * Decodes the range [start, end) of `bytes`. Fields of bytes are views on it. Throws a WireError.
+ * An enclosing message tells its `depth`, and a `message` into which the fields are merged.
+ */
 export function decodeLeaseRevokeRequest(
   bytes: Uint8Array,
   start: number,
@@ -170,12 +182,16 @@ export function encodeLeaseRevokeRequest(out: ByteWriter, message: LeaseRevokeRe
   if (message.$unknown !== undefined) writeUnknown(out, message.$unknown);
 }
 
-/** What `encodeLeaseRevokeResponse` takes: absent fields are zero. */
+/** What `encodeLeaseRevokeResponse` takes: absent fields are zero, and a message may be encoded already. */
 export interface LeaseRevokeResponseInit {
   readonly header?: ResponseHeaderInit | Uint8Array | undefined;
   readonly $unknown?: readonly UnknownField[] | undefined;
 }
 
+/**
+ * Decodes the range [start, end) of `bytes`. Fields of bytes are views on it. Throws a WireError.
+ * An enclosing message tells its `depth`, and a `message` into which the fields are merged.
+ */
 export function decodeLeaseRevokeResponse(
   bytes: Uint8Array,
   start: number,
@@ -218,13 +234,17 @@ export function encodeLeaseRevokeResponse(out: ByteWriter, message: LeaseRevokeR
   if (message.$unknown !== undefined) writeUnknown(out, message.$unknown);
 }
 
-/** What `encodeLeaseCheckpoint` takes: absent fields are zero. */
+/** What `encodeLeaseCheckpoint` takes: absent fields are zero, and a message may be encoded already. */
 export interface LeaseCheckpointInit {
   readonly ID?: bigint | number | undefined;
   readonly remainingTTL?: bigint | number | undefined;
   readonly $unknown?: readonly UnknownField[] | undefined;
 }
 
+/**
+ * Decodes the range [start, end) of `bytes`. Fields of bytes are views on it. Throws a WireError.
+ * An enclosing message tells its `depth`, and a `message` into which the fields are merged.
+ */
 export function decodeLeaseCheckpoint(
   bytes: Uint8Array,
   start: number,
@@ -266,12 +286,16 @@ export function encodeLeaseCheckpoint(out: ByteWriter, message: LeaseCheckpointI
   if (message.$unknown !== undefined) writeUnknown(out, message.$unknown);
 }
 
-/** What `encodeLeaseCheckpointRequest` takes: absent fields are zero. */
+/** What `encodeLeaseCheckpointRequest` takes: absent fields are zero, and a message may be encoded already. */
 export interface LeaseCheckpointRequestInit {
   readonly checkpoints?: readonly (LeaseCheckpointInit | Uint8Array)[] | undefined;
   readonly $unknown?: readonly UnknownField[] | undefined;
 }
 
+/**
+ * Decodes the range [start, end) of `bytes`. Fields of bytes are views on it. Throws a WireError.
+ * An enclosing message tells its `depth`, and a `message` into which the fields are merged.
+ */
 export function decodeLeaseCheckpointRequest(
   bytes: Uint8Array,
   start: number,
@@ -318,12 +342,16 @@ export function encodeLeaseCheckpointRequest(out: ByteWriter, message: LeaseChec
   if (message.$unknown !== undefined) writeUnknown(out, message.$unknown);
 }
 
-/** What `encodeLeaseCheckpointResponse` takes: absent fields are zero. */
+/** What `encodeLeaseCheckpointResponse` takes: absent fields are zero, and a message may be encoded already. */
 export interface LeaseCheckpointResponseInit {
   readonly header?: ResponseHeaderInit | Uint8Array | undefined;
   readonly $unknown?: readonly UnknownField[] | undefined;
 }
 
+/**
+ * Decodes the range [start, end) of `bytes`. Fields of bytes are views on it. Throws a WireError.
+ * An enclosing message tells its `depth`, and a `message` into which the fields are merged.
+ */
 export function decodeLeaseCheckpointResponse(
   bytes: Uint8Array,
   start: number,
@@ -366,12 +394,16 @@ export function encodeLeaseCheckpointResponse(out: ByteWriter, message: LeaseChe
   if (message.$unknown !== undefined) writeUnknown(out, message.$unknown);
 }
 
-/** What `encodeLeaseKeepAliveRequest` takes: absent fields are zero. */
+/** What `encodeLeaseKeepAliveRequest` takes: absent fields are zero, and a message may be encoded already. */
 export interface LeaseKeepAliveRequestInit {
   readonly ID?: bigint | number | undefined;
   readonly $unknown?: readonly UnknownField[] | undefined;
 }
 
+/**
+ * Decodes the range [start, end) of `bytes`. Fields of bytes are views on it. Throws a WireError.
+ * An enclosing message tells its `depth`, and a `message` into which the fields are merged.
+ */
 export function decodeLeaseKeepAliveRequest(
   bytes: Uint8Array,
   start: number,
@@ -407,7 +439,7 @@ export function encodeLeaseKeepAliveRequest(out: ByteWriter, message: LeaseKeepA
   if (message.$unknown !== undefined) writeUnknown(out, message.$unknown);
 }
 
-/** What `encodeLeaseKeepAliveResponse` takes: absent fields are zero. */
+/** What `encodeLeaseKeepAliveResponse` takes: absent fields are zero, and a message may be encoded already. */
 export interface LeaseKeepAliveResponseInit {
   readonly header?: ResponseHeaderInit | Uint8Array | undefined;
   readonly ID?: bigint | number | undefined;
@@ -415,6 +447,10 @@ export interface LeaseKeepAliveResponseInit {
   readonly $unknown?: readonly UnknownField[] | undefined;
 }
 
+/**
+ * Decodes the range [start, end) of `bytes`. Fields of bytes are views on it. Throws a WireError.
+ * An enclosing message tells its `depth`, and a `message` into which the fields are merged.
+ */
 export function decodeLeaseKeepAliveResponse(
   bytes: Uint8Array,
   start: number,
@@ -469,13 +505,17 @@ export function encodeLeaseKeepAliveResponse(out: ByteWriter, message: LeaseKeep
   if (message.$unknown !== undefined) writeUnknown(out, message.$unknown);
 }
 
-/** What `encodeLeaseTimeToLiveRequest` takes: absent fields are zero. */
+/** What `encodeLeaseTimeToLiveRequest` takes: absent fields are zero, and a message may be encoded already. */
 export interface LeaseTimeToLiveRequestInit {
   readonly ID?: bigint | number | undefined;
   readonly keys?: boolean | undefined;
   readonly $unknown?: readonly UnknownField[] | undefined;
 }
 
+/**
+ * Decodes the range [start, end) of `bytes`. Fields of bytes are views on it. Throws a WireError.
+ * An enclosing message tells its `depth`, and a `message` into which the fields are merged.
+ */
 export function decodeLeaseTimeToLiveRequest(
   bytes: Uint8Array,
   start: number,
@@ -517,7 +557,7 @@ export function encodeLeaseTimeToLiveRequest(out: ByteWriter, message: LeaseTime
   if (message.$unknown !== undefined) writeUnknown(out, message.$unknown);
 }
 
-/** What `encodeLeaseTimeToLiveResponse` takes: absent fields are zero. */
+/** What `encodeLeaseTimeToLiveResponse` takes: absent fields are zero, and a message may be encoded already. */
 export interface LeaseTimeToLiveResponseInit {
   readonly header?: ResponseHeaderInit | Uint8Array | undefined;
   readonly ID?: bigint | number | undefined;
@@ -527,6 +567,10 @@ export interface LeaseTimeToLiveResponseInit {
   readonly $unknown?: readonly UnknownField[] | undefined;
 }
 
+/**
+ * Decodes the range [start, end) of `bytes`. Fields of bytes are views on it. Throws a WireError.
+ * An enclosing message tells its `depth`, and a `message` into which the fields are merged.
+ */
 export function decodeLeaseTimeToLiveResponse(
   bytes: Uint8Array,
   start: number,
@@ -599,11 +643,15 @@ export function encodeLeaseTimeToLiveResponse(out: ByteWriter, message: LeaseTim
   if (message.$unknown !== undefined) writeUnknown(out, message.$unknown);
 }
 
-/** What `encodeLeaseLeasesRequest` takes: absent fields are zero. */
+/** What `encodeLeaseLeasesRequest` takes: absent fields are zero, and a message may be encoded already. */
 export interface LeaseLeasesRequestInit {
   readonly $unknown?: readonly UnknownField[] | undefined;
 }
 
+/**
+ * Decodes the range [start, end) of `bytes`. Fields of bytes are views on it. Throws a WireError.
+ * An enclosing message tells its `depth`, and a `message` into which the fields are merged.
+ */
 export function decodeLeaseLeasesRequest(
   bytes: Uint8Array,
   start: number,
@@ -630,12 +678,16 @@ export function encodeLeaseLeasesRequest(out: ByteWriter, message: LeaseLeasesRe
   if (message.$unknown !== undefined) writeUnknown(out, message.$unknown);
 }
 
-/** What `encodeLeaseStatus` takes: absent fields are zero. */
+/** What `encodeLeaseStatus` takes: absent fields are zero, and a message may be encoded already. */
 export interface LeaseStatusInit {
   readonly ID?: bigint | number | undefined;
   readonly $unknown?: readonly UnknownField[] | undefined;
 }
 
+/**
+ * Decodes the range [start, end) of `bytes`. Fields of bytes are views on it. Throws a WireError.
+ * An enclosing message tells its `depth`, and a `message` into which the fields are merged.
+ */
 export function decodeLeaseStatus(
   bytes: Uint8Array,
   start: number,
@@ -671,13 +723,17 @@ export function encodeLeaseStatus(out: ByteWriter, message: LeaseStatusInit): vo
   if (message.$unknown !== undefined) writeUnknown(out, message.$unknown);
 }
 
-/** What `encodeLeaseLeasesResponse` takes: absent fields are zero. */
+/** What `encodeLeaseLeasesResponse` takes: absent fields are zero, and a message may be encoded already. */
 export interface LeaseLeasesResponseInit {
   readonly header?: ResponseHeaderInit | Uint8Array | undefined;
   readonly leases?: readonly (LeaseStatusInit | Uint8Array)[] | undefined;
   readonly $unknown?: readonly UnknownField[] | undefined;
 }
 
+/**
+ * Decodes the range [start, end) of `bytes`. Fields of bytes are views on it. Throws a WireError.
+ * An enclosing message tells its `depth`, and a `message` into which the fields are merged.
+ */
 export function decodeLeaseLeasesResponse(
   bytes: Uint8Array,
   start: number,

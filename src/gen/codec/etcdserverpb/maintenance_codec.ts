@@ -7,7 +7,7 @@ import { checkDepth, cursor, readEnum, readLongTag, readText, readUint64, readUn
 import type { AlarmRequest, AlarmRequest_AlarmAction, AlarmType, DowngradeVersionTestRequest } from "../../etcdserverpb/maintenance_pb.ts";
 import type { ByteWriter } from "../../../base/byte_writer.ts";
 
-/** What `encodeAlarmRequest` takes: absent fields are zero. */
+/** What `encodeAlarmRequest` takes: absent fields are zero, and a message may be encoded already. */
 export interface AlarmRequestInit {
   readonly action?: number | undefined;
   readonly memberID?: bigint | number | undefined;
@@ -15,6 +15,10 @@ export interface AlarmRequestInit {
   readonly $unknown?: readonly UnknownField[] | undefined;
 }
 
+/**
+ * Decodes the range [start, end) of `bytes`. Fields of bytes are views on it. Throws a WireError.
+ * An enclosing message tells its `depth`, and a `message` into which the fields are merged.
+ */
 export function decodeAlarmRequest(
   bytes: Uint8Array,
   start: number,
@@ -62,12 +66,16 @@ export function encodeAlarmRequest(out: ByteWriter, message: AlarmRequestInit): 
   if (message.$unknown !== undefined) writeUnknown(out, message.$unknown);
 }
 
-/** What `encodeDowngradeVersionTestRequest` takes: absent fields are zero. */
+/** What `encodeDowngradeVersionTestRequest` takes: absent fields are zero, and a message may be encoded already. */
 export interface DowngradeVersionTestRequestInit {
   readonly ver?: string | undefined;
   readonly $unknown?: readonly UnknownField[] | undefined;
 }
 
+/**
+ * Decodes the range [start, end) of `bytes`. Fields of bytes are views on it. Throws a WireError.
+ * An enclosing message tells its `depth`, and a `message` into which the fields are merged.
+ */
 export function decodeDowngradeVersionTestRequest(
   bytes: Uint8Array,
   start: number,

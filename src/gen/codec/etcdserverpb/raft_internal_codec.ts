@@ -17,7 +17,7 @@ import { decodeAuthDisableRequest, decodeAuthEnableRequest, decodeAuthRoleAddReq
 import type { ClusterMemberAttrSetRequestInit, ClusterVersionSetRequestInit, DowngradeInfoSetRequestInit } from "../membershippb/membership_codec.ts";
 import { decodeClusterMemberAttrSetRequest, decodeClusterVersionSetRequest, decodeDowngradeInfoSetRequest, encodeClusterMemberAttrSetRequest, encodeClusterVersionSetRequest, encodeDowngradeInfoSetRequest } from "../membershippb/membership_codec.ts";
 
-/** What `encodeRequestHeader` takes: absent fields are zero. */
+/** What `encodeRequestHeader` takes: absent fields are zero, and a message may be encoded already. */
 export interface RequestHeaderInit {
   readonly ID?: bigint | number | undefined;
   readonly username?: string | undefined;
@@ -25,6 +25,10 @@ export interface RequestHeaderInit {
   readonly $unknown?: readonly UnknownField[] | undefined;
 }
 
+/**
+ * Decodes the range [start, end) of `bytes`. Fields of bytes are views on it. Throws a WireError.
+ * An enclosing message tells its `depth`, and a `message` into which the fields are merged.
+ */
 export function decodeRequestHeader(
   bytes: Uint8Array,
   start: number,
@@ -75,7 +79,7 @@ export function encodeRequestHeader(out: ByteWriter, message: RequestHeaderInit)
   if (message.$unknown !== undefined) writeUnknown(out, message.$unknown);
 }
 
-/** What `encodeInternalRaftRequest` takes: absent fields are zero. */
+/** What `encodeInternalRaftRequest` takes: absent fields are zero, and a message may be encoded already. */
 export interface InternalRaftRequestInit {
   readonly ID?: bigint | number | undefined;
   readonly range?: RangeRequestInit | Uint8Array | undefined;
@@ -112,6 +116,10 @@ export interface InternalRaftRequestInit {
   readonly $unknown?: readonly UnknownField[] | undefined;
 }
 
+/**
+ * Decodes the range [start, end) of `bytes`. Fields of bytes are views on it. Throws a WireError.
+ * An enclosing message tells its `depth`, and a `message` into which the fields are merged.
+ */
 export function decodeInternalRaftRequest(
   bytes: Uint8Array,
   start: number,
@@ -550,7 +558,7 @@ export function encodeInternalRaftRequest(out: ByteWriter, message: InternalRaft
   if (message.$unknown !== undefined) writeUnknown(out, message.$unknown);
 }
 
-/** What `encodeInternalAuthenticateRequest` takes: absent fields are zero. */
+/** What `encodeInternalAuthenticateRequest` takes: absent fields are zero, and a message may be encoded already. */
 export interface InternalAuthenticateRequestInit {
   readonly name?: string | undefined;
   readonly password?: string | undefined;
@@ -558,6 +566,10 @@ export interface InternalAuthenticateRequestInit {
   readonly $unknown?: readonly UnknownField[] | undefined;
 }
 
+/**
+ * Decodes the range [start, end) of `bytes`. Fields of bytes are views on it. Throws a WireError.
+ * An enclosing message tells its `depth`, and a `message` into which the fields are merged.
+ */
 export function decodeInternalAuthenticateRequest(
   bytes: Uint8Array,
   start: number,

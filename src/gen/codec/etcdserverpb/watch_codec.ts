@@ -12,7 +12,7 @@ import { decodeResponseHeader, encodeResponseHeader } from "./header_codec.ts";
 import type { EventInit } from "../mvccpb/kv_codec.ts";
 import { decodeEvent, encodeEvent } from "../mvccpb/kv_codec.ts";
 
-/** What `encodeWatchRequest` takes: absent fields are zero. */
+/** What `encodeWatchRequest` takes: absent fields are zero, and a message may be encoded already. */
 export interface WatchRequestInit {
   readonly requestUnion?:
     | { readonly case: "createRequest"; readonly value: WatchCreateRequestInit | Uint8Array }
@@ -23,6 +23,10 @@ export interface WatchRequestInit {
   readonly $unknown?: readonly UnknownField[] | undefined;
 }
 
+/**
+ * Decodes the range [start, end) of `bytes`. Fields of bytes are views on it. Throws a WireError.
+ * An enclosing message tells its `depth`, and a `message` into which the fields are merged.
+ */
 export function decodeWatchRequest(
   bytes: Uint8Array,
   start: number,
@@ -99,7 +103,7 @@ export function encodeWatchRequest(out: ByteWriter, message: WatchRequestInit): 
   if (message.$unknown !== undefined) writeUnknown(out, message.$unknown);
 }
 
-/** What `encodeWatchCreateRequest` takes: absent fields are zero. */
+/** What `encodeWatchCreateRequest` takes: absent fields are zero, and a message may be encoded already. */
 export interface WatchCreateRequestInit {
   readonly key?: Uint8Array | undefined;
   readonly rangeEnd?: Uint8Array | undefined;
@@ -112,6 +116,10 @@ export interface WatchCreateRequestInit {
   readonly $unknown?: readonly UnknownField[] | undefined;
 }
 
+/**
+ * Decodes the range [start, end) of `bytes`. Fields of bytes are views on it. Throws a WireError.
+ * An enclosing message tells its `depth`, and a `message` into which the fields are merged.
+ */
 export function decodeWatchCreateRequest(
   bytes: Uint8Array,
   start: number,
@@ -210,12 +218,16 @@ export function encodeWatchCreateRequest(out: ByteWriter, message: WatchCreateRe
   if (message.$unknown !== undefined) writeUnknown(out, message.$unknown);
 }
 
-/** What `encodeWatchCancelRequest` takes: absent fields are zero. */
+/** What `encodeWatchCancelRequest` takes: absent fields are zero, and a message may be encoded already. */
 export interface WatchCancelRequestInit {
   readonly watchId?: bigint | number | undefined;
   readonly $unknown?: readonly UnknownField[] | undefined;
 }
 
+/**
+ * Decodes the range [start, end) of `bytes`. Fields of bytes are views on it. Throws a WireError.
+ * An enclosing message tells its `depth`, and a `message` into which the fields are merged.
+ */
 export function decodeWatchCancelRequest(
   bytes: Uint8Array,
   start: number,
@@ -251,11 +263,15 @@ export function encodeWatchCancelRequest(out: ByteWriter, message: WatchCancelRe
   if (message.$unknown !== undefined) writeUnknown(out, message.$unknown);
 }
 
-/** What `encodeWatchProgressRequest` takes: absent fields are zero. */
+/** What `encodeWatchProgressRequest` takes: absent fields are zero, and a message may be encoded already. */
 export interface WatchProgressRequestInit {
   readonly $unknown?: readonly UnknownField[] | undefined;
 }
 
+/**
+ * Decodes the range [start, end) of `bytes`. Fields of bytes are views on it. Throws a WireError.
+ * An enclosing message tells its `depth`, and a `message` into which the fields are merged.
+ */
 export function decodeWatchProgressRequest(
   bytes: Uint8Array,
   start: number,
@@ -282,7 +298,7 @@ export function encodeWatchProgressRequest(out: ByteWriter, message: WatchProgre
   if (message.$unknown !== undefined) writeUnknown(out, message.$unknown);
 }
 
-/** What `encodeWatchResponse` takes: absent fields are zero. */
+/** What `encodeWatchResponse` takes: absent fields are zero, and a message may be encoded already. */
 export interface WatchResponseInit {
   readonly header?: ResponseHeaderInit | Uint8Array | undefined;
   readonly watchId?: bigint | number | undefined;
@@ -295,6 +311,10 @@ export interface WatchResponseInit {
   readonly $unknown?: readonly UnknownField[] | undefined;
 }
 
+/**
+ * Decodes the range [start, end) of `bytes`. Fields of bytes are views on it. Throws a WireError.
+ * An enclosing message tells its `depth`, and a `message` into which the fields are merged.
+ */
 export function decodeWatchResponse(
   bytes: Uint8Array,
   start: number,

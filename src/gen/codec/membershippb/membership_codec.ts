@@ -7,13 +7,17 @@ import { beginMessage, checkDepth, cursor, endMessage, readBool, readLength, rea
 import type { Attributes, ClusterMemberAttrSetRequest, ClusterVersionSetRequest, DowngradeInfoSetRequest } from "../../membershippb/membership_pb.ts";
 import type { ByteWriter } from "../../../base/byte_writer.ts";
 
-/** What `encodeAttributes` takes: absent fields are zero. */
+/** What `encodeAttributes` takes: absent fields are zero, and a message may be encoded already. */
 export interface AttributesInit {
   readonly name?: string | undefined;
   readonly clientUrls?: readonly (string)[] | undefined;
   readonly $unknown?: readonly UnknownField[] | undefined;
 }
 
+/**
+ * Decodes the range [start, end) of `bytes`. Fields of bytes are views on it. Throws a WireError.
+ * An enclosing message tells its `depth`, and a `message` into which the fields are merged.
+ */
 export function decodeAttributes(
   bytes: Uint8Array,
   start: number,
@@ -64,12 +68,16 @@ export function encodeAttributes(out: ByteWriter, message: AttributesInit): void
   if (message.$unknown !== undefined) writeUnknown(out, message.$unknown);
 }
 
-/** What `encodeClusterVersionSetRequest` takes: absent fields are zero. */
+/** What `encodeClusterVersionSetRequest` takes: absent fields are zero, and a message may be encoded already. */
 export interface ClusterVersionSetRequestInit {
   readonly ver?: string | undefined;
   readonly $unknown?: readonly UnknownField[] | undefined;
 }
 
+/**
+ * Decodes the range [start, end) of `bytes`. Fields of bytes are views on it. Throws a WireError.
+ * An enclosing message tells its `depth`, and a `message` into which the fields are merged.
+ */
 export function decodeClusterVersionSetRequest(
   bytes: Uint8Array,
   start: number,
@@ -108,13 +116,17 @@ export function encodeClusterVersionSetRequest(out: ByteWriter, message: Cluster
   if (message.$unknown !== undefined) writeUnknown(out, message.$unknown);
 }
 
-/** What `encodeClusterMemberAttrSetRequest` takes: absent fields are zero. */
+/** What `encodeClusterMemberAttrSetRequest` takes: absent fields are zero, and a message may be encoded already. */
 export interface ClusterMemberAttrSetRequestInit {
   readonly memberID?: bigint | number | undefined;
   readonly memberAttributes?: AttributesInit | Uint8Array | undefined;
   readonly $unknown?: readonly UnknownField[] | undefined;
 }
 
+/**
+ * Decodes the range [start, end) of `bytes`. Fields of bytes are views on it. Throws a WireError.
+ * An enclosing message tells its `depth`, and a `message` into which the fields are merged.
+ */
 export function decodeClusterMemberAttrSetRequest(
   bytes: Uint8Array,
   start: number,
@@ -163,13 +175,17 @@ export function encodeClusterMemberAttrSetRequest(out: ByteWriter, message: Clus
   if (message.$unknown !== undefined) writeUnknown(out, message.$unknown);
 }
 
-/** What `encodeDowngradeInfoSetRequest` takes: absent fields are zero. */
+/** What `encodeDowngradeInfoSetRequest` takes: absent fields are zero, and a message may be encoded already. */
 export interface DowngradeInfoSetRequestInit {
   readonly enabled?: boolean | undefined;
   readonly ver?: string | undefined;
   readonly $unknown?: readonly UnknownField[] | undefined;
 }
 
+/**
+ * Decodes the range [start, end) of `bytes`. Fields of bytes are views on it. Throws a WireError.
+ * An enclosing message tells its `depth`, and a `message` into which the fields are merged.
+ */
 export function decodeDowngradeInfoSetRequest(
   bytes: Uint8Array,
   start: number,

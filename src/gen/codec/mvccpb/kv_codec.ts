@@ -8,7 +8,7 @@ import type { Event, Event_EventType, KeyValue } from "../../mvccpb/kv_pb.ts";
 import { EMPTY_BYTES } from "../../../base/bytes.ts";
 import type { ByteWriter } from "../../../base/byte_writer.ts";
 
-/** What `encodeKeyValue` takes: absent fields are zero. */
+/** What `encodeKeyValue` takes: absent fields are zero, and a message may be encoded already. */
 export interface KeyValueInit {
   readonly key?: Uint8Array | undefined;
   readonly createRevision?: bigint | number | undefined;
@@ -19,6 +19,10 @@ export interface KeyValueInit {
   readonly $unknown?: readonly UnknownField[] | undefined;
 }
 
+/**
+ * Decodes the range [start, end) of `bytes`. Fields of bytes are views on it. Throws a WireError.
+ * An enclosing message tells its `depth`, and a `message` into which the fields are merged.
+ */
 export function decodeKeyValue(
   bytes: Uint8Array,
   start: number,
@@ -90,7 +94,7 @@ export function encodeKeyValue(out: ByteWriter, message: KeyValueInit): void {
   if (message.$unknown !== undefined) writeUnknown(out, message.$unknown);
 }
 
-/** What `encodeEvent` takes: absent fields are zero. */
+/** What `encodeEvent` takes: absent fields are zero, and a message may be encoded already. */
 export interface EventInit {
   readonly type?: number | undefined;
   readonly kv?: KeyValueInit | Uint8Array | undefined;
@@ -98,6 +102,10 @@ export interface EventInit {
   readonly $unknown?: readonly UnknownField[] | undefined;
 }
 
+/**
+ * Decodes the range [start, end) of `bytes`. Fields of bytes are views on it. Throws a WireError.
+ * An enclosing message tells its `depth`, and a `message` into which the fields are merged.
+ */
 export function decodeEvent(
   bytes: Uint8Array,
   start: number,
