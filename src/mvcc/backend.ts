@@ -10,7 +10,7 @@ export interface Backend {
   /** Records of a small bucket (everything but "key") in key order. */
   list(bucket: BucketName): { readonly key: Uint8Array; readonly value: Uint8Array }[];
 
-  /** Appends a record to bucket "key". `main`.`sub` is past every record put before. */
+  /** Appends a record to bucket "key". `main`.`sub` is past every record put before. Copies `keyValue`. */
   putRevision(main: number, sub: number, tombstone: boolean, keyValue: Uint8Array): void;
   /** The marshalled KeyValue of a revision that is not a tombstone; the caller may keep the bytes. */
   getRevision(main: number, sub: number): Uint8Array | undefined;

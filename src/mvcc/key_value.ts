@@ -1,4 +1,3 @@
-import { ByteWriter } from "../base/byte_writer.ts";
 import { EMPTY_BYTES } from "../base/bytes.ts";
 import { EtcdError } from "../base/errors.ts";
 
@@ -18,12 +17,24 @@ const WIRE_FIXED64 = 1;
 const WIRE_LENGTH = 2;
 const WIRE_FIXED32 = 5;
 
-/** Tags and varints of the six fields at their longest. */
+/** Tags, lengths and varints of the six fields at their longest. */
 const OVERHEAD_BYTES_MAX = 6 + 2 * 5 + 4 * 10;
 
-const scratch = new ByteWriter(4096);
-/** A buffer that one huge value made grow is given back rather than kept for ever. */
-const SCRATCH_BYTES_MAX = 1024 * 1024;
+const SLAB_BYTES = 32 * 1024;
+/** Larger ones get memory of their own: a slab lives as long as one of its views. */
+const SHARED_BYTES_MAX = SLAB_BYTES / 8;
+/** Up to here copying in a loop is faster than the call of `set`. */
+const LOOP_BYTES_MAX = 48;
+const TWO_POW_32 = 0x1_0000_0000;
+
+/*
+ * Where encoding happens. In V8 an array of its own costs a KeyValue 0.4 to 0.9 us and a view of a slab
+ * 0.05 us, so small ones are cut from a common slab, or written over each other when nobody keeps them.
+ */
+let slab = new Uint8Array(SLAB_BYTES);
+let slabUsed = 0;
+const scratch = new Uint8Array(SLAB_BYTES);
+let end = 0;
 
 /** Encodes a KeyValue. Revisions, version and lease of 0 are left out, as is an empty value. */
 export function encodeKeyValue(
@@ -34,38 +45,96 @@ export function encodeKeyValue(
   value: Uint8Array,
   lease: bigint,
 ): Uint8Array {
-  const out = scratch;
-  out.length = 0;
-  out.reserve(key.length + value.length + OVERHEAD_BYTES_MAX);
-  if (key.length > 0) writeBytesField(out, KEY_TAG, key);
-  if (createMain > 0) writeNumberField(out, CREATE_TAG, createMain);
-  if (modMain > 0) writeNumberField(out, MOD_TAG, modMain);
-  if (version > 0) writeNumberField(out, VERSION_TAG, version);
-  if (value.length > 0) writeBytesField(out, VALUE_TAG, value);
-  if (lease !== 0n) {
-    out.bytes[out.length++] = LEASE_TAG;
-    out.varint64(lease);
+  const bytesMax = key.length + value.length + OVERHEAD_BYTES_MAX;
+  if (bytesMax > SHARED_BYTES_MAX) {
+    const own = new Uint8Array(bytesMax);
+    write(own, 0, key, createMain, modMain, version, value, lease);
+    return own.subarray(0, end);
   }
-  const encoded = out.bytes.slice(0, out.length);
-  if (out.bytes.length > SCRATCH_BYTES_MAX) out.bytes = new Uint8Array(4096);
-  return encoded;
+  if (slabUsed + bytesMax > SLAB_BYTES) {
+    slab = new Uint8Array(SLAB_BYTES);
+    slabUsed = 0;
+  }
+  const start = slabUsed;
+  write(slab, start, key, createMain, modMain, version, value, lease);
+  slabUsed = end;
+  return slab.subarray(start, end);
 }
 
-/** The KeyValue that etcd stores under a tombstone's revision: the key alone. */
-export function encodeTombstone(key: Uint8Array): Uint8Array {
-  return encodeKeyValue(key, 0, 0, 0, EMPTY_BYTES, 0n);
+/** As `encodeKeyValue`, for bytes that are copied at once: they are valid until the next call. */
+export function encodeTransientKeyValue(
+  key: Uint8Array,
+  createMain: number,
+  modMain: number,
+  version: number,
+  value: Uint8Array,
+  lease: bigint,
+): Uint8Array {
+  const bytesMax = key.length + value.length + OVERHEAD_BYTES_MAX;
+  if (bytesMax > SLAB_BYTES) return encodeKeyValue(key, createMain, modMain, version, value, lease);
+  write(scratch, 0, key, createMain, modMain, version, value, lease);
+  return scratch.subarray(0, end);
 }
 
-function writeBytesField(out: ByteWriter, tag: number, bytes: Uint8Array): void {
-  out.bytes[out.length++] = tag;
-  out.varint(bytes.length);
-  out.bytes.set(bytes, out.length);
-  out.length += bytes.length;
+/** The KeyValue that etcd stores under a tombstone's revision, the key alone; valid until the next call. */
+export function encodeTransientTombstone(key: Uint8Array): Uint8Array {
+  return encodeTransientKeyValue(key, 0, 0, 0, EMPTY_BYTES, 0n);
 }
 
-function writeNumberField(out: ByteWriter, tag: number, value: number): void {
-  out.bytes[out.length++] = tag;
-  out.varint(value);
+/** Writes a KeyValue from `at` on, where there is room for it, and leaves its end in `end`. */
+function write(
+  target: Uint8Array,
+  at: number,
+  key: Uint8Array,
+  createMain: number,
+  modMain: number,
+  version: number,
+  value: Uint8Array,
+  lease: bigint,
+): void {
+  end = at;
+  if (key.length > 0) writeBytes(target, KEY_TAG, key);
+  if (createMain > 0) writeNumber(target, CREATE_TAG, createMain);
+  if (modMain > 0) writeNumber(target, MOD_TAG, modMain);
+  if (version > 0) writeNumber(target, VERSION_TAG, version);
+  if (value.length > 0) writeBytes(target, VALUE_TAG, value);
+  if (lease !== 0n) writeLease(target, lease);
+}
+
+function writeBytes(target: Uint8Array, tag: number, bytes: Uint8Array): void {
+  const { length } = bytes;
+  writeNumber(target, tag, length);
+  const start = end;
+  if (length > LOOP_BYTES_MAX) target.set(bytes, start);
+  else for (let i = 0; i < length; i += 1) target[start + i] = bytes[i]!;
+  end = start + length;
+}
+
+/** A tag and the varint of a whole number in [0, 2^53). */
+function writeNumber(target: Uint8Array, tag: number, value: number): void {
+  let at = end;
+  target[at++] = tag;
+  while (value >= TWO_POW_32) {
+    target[at++] = (value % 128) | 128;
+    value = Math.floor(value / 128);
+  }
+  let low = value >>> 0;
+  while (low > 127) {
+    target[at++] = (low & 127) | 128;
+    low >>>= 7;
+  }
+  target[at++] = low;
+  end = at;
+}
+
+function writeLease(target: Uint8Array, lease: bigint): void {
+  target[end++] = LEASE_TAG;
+  let rest = BigInt.asUintN(64, lease);
+  while (rest > 127n) {
+    target[end++] = Number(rest & 127n) | 128;
+    rest >>= 7n;
+  }
+  target[end++] = Number(rest);
 }
 
 /**

@@ -1,7 +1,7 @@
 import { assert } from "../base/assert.ts";
 import { EMPTY_BYTES } from "../base/bytes.ts";
 import type { StoreEvent } from "./event_sink.ts";
-import { encodeKeyValue, encodeTombstone } from "./key_value.ts";
+import { encodeKeyValue, encodeTransientKeyValue, encodeTransientTombstone } from "./key_value.ts";
 import { loadHit, type RangeOptions, type RangeResult, upperBound } from "./range.ts";
 import { readRange } from "./read_txn.ts";
 import type { Store } from "./store.ts";
@@ -58,7 +58,8 @@ export class WriteTxn {
     const sub = this.#changes++;
     const slot = index.put(key, main, sub);
     const version = index.version(slot);
-    const keyValue = encodeKeyValue(key, index.createMain(slot), main, version, value, lease);
+    const encode = store.events === undefined ? encodeTransientKeyValue : encodeKeyValue;
+    const keyValue = encode(key, index.createMain(slot), main, version, value, lease);
     store.backend.putRevision(main, sub, false, keyValue);
     store.puts += 1;
     store.putBytes += key.length + value.length;
@@ -138,7 +139,7 @@ export class WriteTxn {
     const sub = this.#changes++;
     const wasLive = store.index.tombstone(key, main, sub);
     assert(wasLive, "A key that was found live could not be deleted");
-    store.backend.putRevision(main, sub, true, encodeTombstone(key));
+    store.backend.putRevision(main, sub, true, encodeTransientTombstone(key));
     const lease = store.leases.leaseOf(key);
     if (lease !== 0n) store.leases.detach(lease, key);
     if (store.events !== undefined) {
