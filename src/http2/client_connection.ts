@@ -235,7 +235,6 @@ export class ClientConnection extends Endpoint {
   }
 
   protected override onHalfClosedLocal(): void {}
-  protected override onPayloadWritten(): void {}
   protected override onDrainPingAcked(): void {}
   protected override onSweep(): void {}
 
@@ -266,9 +265,9 @@ class ResponseStream extends Stream implements ClientStream {
   sendWaiting(): void {
     this.sendUnwindowed(this.parked!, false);
     if (this.closed || this.parked === undefined) return;
-    this.progressMs = this.endpoint.nowMs;
-    this.endpoint.parkedStreams.add(this);
-    this.endpoint.onParked(this);
+    this.beginParking(this.parked);
+    this.output.enlist(this);
+    this.output.wake();
   }
 
   override deliverData(bytes: Uint8Array, start: number, end: number): void {

@@ -62,7 +62,6 @@ export class ServerConnection extends Endpoint implements ServerConnectionInfo {
   #drainSinceMs = -1;
   #pingStrikes = 0;
   #lastPingMs = -Infinity;
-  #payloadWritten = false;
 
   constructor(transport: ByteStream, handler: RequestHandler, options: Http2Options) {
     super(transport, options);
@@ -82,19 +81,18 @@ export class ServerConnection extends Endpoint implements ServerConnectionInfo {
    */
   goAway(debugText = "graceful_stop"): void {
     if (this.state !== "open") return;
+    if (!this.introduced) return this.finish(ErrorCode.noError, debugText);
     this.state = "draining";
     this.#drainSinceMs = this.nowMs;
-    this.touch();
     // Streams that crossed this frame are still served; the answer to the PING tells that there are no more.
-    writeGoAway(this.out, STREAM_ID_MAX, ErrorCode.noError, utf8(debugText));
+    writeGoAway(this.output.touch(), STREAM_ID_MAX, ErrorCode.noError, utf8(debugText));
     this.sendDrainPing();
   }
 
   protected override onDrainPingAcked(): void {
     if (this.state !== "draining" || this.#acceptedMax !== STREAM_ID_MAX) return;
     this.#acceptedMax = this.peerStreamId;
-    this.touch();
-    writeGoAway(this.out, this.peerStreamId, ErrorCode.noError);
+    writeGoAway(this.output.touch(), this.peerStreamId, ErrorCode.noError);
     this.#closeWhenDrained();
   }
 
@@ -136,7 +134,7 @@ export class ServerConnection extends Endpoint implements ServerConnectionInfo {
     // What comes after the last GOAWAY has been promised to be ignored.
     if (id > this.#acceptedMax) return this.spendIdleFrame();
     this.peerStreamId = id;
-    if (this.streams.size >= this.limits.streamsMax || this.parkedBytes > this.limits.parkedBytesMax) {
+    if (this.streams.size >= this.limits.streamsMax || this.output.parkedBytes > this.limits.parkedBytesMax) {
       return this.refuse(id, ErrorCode.refusedStream);
     }
     if (head === "malformed") return this.refuse(id, ErrorCode.protocolError);
@@ -172,7 +170,7 @@ export class ServerConnection extends Endpoint implements ServerConnectionInfo {
 
   /** Answers 431, which says more than a reset. */
   #refuseLarge(id: number, endStream: boolean): boolean {
-    this.writeBlock(id, headersTooLargeBlock, true);
+    this.output.writeBlock(id, headersTooLargeBlock, true);
     return endStream ? this.spendIdleFrame() : this.refuse(id, ErrorCode.noError);
   }
 
@@ -188,8 +186,8 @@ export class ServerConnection extends Endpoint implements ServerConnectionInfo {
   protected override onPing(nowMs: number): boolean {
     const sinceLastMs = nowMs - this.#lastPingMs;
     this.#lastPingMs = nowMs;
-    if (this.#payloadWritten) {
-      this.#payloadWritten = false;
+    if (this.output.payloadWritten) {
+      this.output.payloadWritten = false;
       this.#pingStrikes = 0;
       return true;
     }
@@ -197,10 +195,6 @@ export class ServerConnection extends Endpoint implements ServerConnectionInfo {
     if (sinceLastMs < (idle ? IDLE_PING_MIN_MS : this.#pingPolicy.minTimeMs)) this.#pingStrikes += 1;
     if (this.#pingStrikes <= PING_STRIKES_MAX) return true;
     return this.fail(ErrorCode.enhanceYourCalm, "too_many_pings");
-  }
-
-  protected override onPayloadWritten(): void {
-    this.#payloadWritten = true;
   }
 
   protected override onGoAway(): boolean {

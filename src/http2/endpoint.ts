@@ -1,11 +1,11 @@
 import { ByteWriter } from "../base/byte_writer.ts";
-import { EMPTY_BYTES, equalBytes, utf8 } from "../base/bytes.ts";
+import { equalBytes, utf8 } from "../base/bytes.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { ByteStream, ByteStreamHandler, PeerInfo } from "../ports/sockets.ts";
 import type { HeaderField } from "./api.ts";
 import { FloodMeter } from "./flood_meter.ts";
-import { SendRing, WINDOW_DEFAULT, WINDOW_MAX } from "./flow_control.ts";
-import type { Flushable, FlushQueue } from "./flush_queue.ts";
+import { WINDOW_DEFAULT, WINDOW_MAX } from "./flow_control.ts";
+import type { FlushQueue } from "./flush_queue.ts";
 import {
   ErrorCode,
   FLAG_ACK,
@@ -18,7 +18,6 @@ import {
   FRAME_CONTINUATION,
   FRAME_DATA,
   FRAME_GOAWAY,
-  FRAME_HEADER_BYTES,
   FRAME_HEADERS,
   FRAME_PING,
   FRAME_PRIORITY,
@@ -28,12 +27,10 @@ import {
   FRAME_WINDOW_UPDATE,
   FrameReader,
   type FrameSink,
-  setFrameHeader,
   Setting,
   uint31At,
   uint32At,
   writeGoAway,
-  writeHeaderBlock,
   writePing,
   writeReset,
   writeSettings,
@@ -41,8 +38,8 @@ import {
   writeWindowUpdate,
 } from "./frames.ts";
 import { HeadReader } from "./heads.ts";
-import { TABLE_SIZE_ZERO } from "./hpack/encoder.ts";
 import type { Http2Limits, Keepalive } from "./limits.ts";
+import { Output } from "./output.ts";
 import { ClosedStreams, type Stream } from "./stream.ts";
 import type { Sweeper, Swept } from "./sweeper.ts";
 
@@ -57,10 +54,6 @@ export interface EndpointOptions {
   readonly onDefect: (error: unknown) => void;
 }
 
-/** Frames we send are no longer than this, whatever the peer allows: a large response must not block the others. */
-const SENT_FRAME_BYTES_MAX = 65_536;
-/** DATA smaller than this pays for no further control frames: it may be what a peer's tiny windows made of it. */
-const USEFUL_DATA_BYTES = 512;
 const NO_TRAILERS = [] as const;
 
 /** What the next frame has to be. */
@@ -81,19 +74,10 @@ export type EndpointState = "open" | "draining" | "closing" | "closed";
  * What client and server have in common: frames, settings, windows, output and the limits on what a peer may do
  * (RFC 9113). The subclass decides what a header block means.
  */
-export abstract class Endpoint implements ByteStreamHandler, FrameSink, Flushable, Swept {
+export abstract class Endpoint implements ByteStreamHandler, FrameSink, Swept {
   readonly peer: PeerInfo;
   readonly limits: Http2Limits;
-  /** Output of this turn. Its buffer is taken from the flush queue when there is something to write. */
-  readonly out = new ByteWriter(0);
-  /** Where in `out` the frame of a `startData` begins; -1 when none is open. */
-  dataStart = -1;
-  /** Octets of DATA that the peer takes on the connection now. */
-  sendWindow = WINDOW_DEFAULT;
-  /** Every stream that has parked output. */
-  readonly parkedStreams = new Set<Stream>();
-  /** Data parked on all of them. */
-  parkedBytes = 0;
+  readonly output: Output;
 
   protected readonly heads: HeadReader;
   protected readonly streams = new Map<number, Stream>();
@@ -108,35 +92,22 @@ export abstract class Endpoint implements ByteStreamHandler, FrameSink, Flushabl
 
   readonly #transport: ByteStream;
   readonly #clock: Clock;
-  readonly #flushQueue: FlushQueue;
   readonly #sweeper: Sweeper;
   readonly #keepalive: Keepalive;
   readonly #onDefect: (error: unknown) => void;
   readonly #frames: FrameReader;
   readonly #resets: FloodMeter;
   readonly #idleFrames: FloodMeter;
-  readonly #sendRing = new SendRing();
 
   #expected = EXPECT_SETTINGS;
   /** A header block whose END_HEADERS has not come. */
   #block: ByteWriter | undefined;
   #blockEndsStream = false;
   #continuations = 0;
-  #peerFrameBytesMax = FRAME_BYTES_DEFAULT;
-  /** The peer has shrunk the table that we do not use, and the next block must say that we heard. */
-  #owesTableSize = false;
 
   /** Octets received on the connection whose credit has not been returned, and the part that may be. */
   #received = 0;
   #returnable = 0;
-
-  /** True while there is output, or about to be: flushing is arranged. */
-  #dirty = false;
-  #inOnData = false;
-  #heldLast = false;
-  /** Bytes the socket keeps, as of the last write or drain. */
-  #queuedBytes = 0;
-  #paused = false;
 
   readonly #openedMs: number;
   #lastReadMs: number;
@@ -144,7 +115,6 @@ export abstract class Endpoint implements ByteStreamHandler, FrameSink, Flushabl
   #incompleteSinceMs = -1;
   #settingsAcked = false;
   #pingSentMs = -1;
-  #queuedSinceMs = -1;
   #closingSinceMs = -1;
 
   constructor(transport: ByteStream, options: EndpointOptions) {
@@ -152,7 +122,6 @@ export abstract class Endpoint implements ByteStreamHandler, FrameSink, Flushabl
     this.peer = transport.peer;
     this.limits = options.limits;
     this.#clock = options.clock;
-    this.#flushQueue = options.flushQueue;
     this.#sweeper = options.sweeper;
     this.#keepalive = options.keepalive;
     this.#onDefect = options.onDefect;
@@ -165,6 +134,13 @@ export abstract class Endpoint implements ByteStreamHandler, FrameSink, Flushabl
     const { resetsBurst, resetsPerSecond, idleFramesBurst, idleFramesPerSecond } = options.limits;
     this.#resets = new FloodMeter({ burst: resetsBurst, perSecond: resetsPerSecond, nowMs });
     this.#idleFrames = new FloodMeter({ burst: idleFramesBurst, perSecond: idleFramesPerSecond, nowMs });
+    this.output = new Output(transport, {
+      flushQueue: options.flushQueue,
+      sweeper: options.sweeper,
+      limits: options.limits,
+      idleFrames: this.#idleFrames,
+      onDefect: (stream, error) => this.defect(stream, error),
+    });
     transport.handler = this;
   }
 
@@ -184,8 +160,6 @@ export abstract class Endpoint implements ByteStreamHandler, FrameSink, Flushabl
   protected abstract onHalfClosedLocal(stream: Stream): void;
   /** A PING that is not an answer; it has been answered. Returns false when the connection has failed. */
   protected abstract onPing(nowMs: number): boolean;
-  /** A header block or DATA has been written: a server's ping policy wants to know. */
-  protected abstract onPayloadWritten(): void;
   protected abstract onGoAway(lastStreamId: number, errorCode: number, debugData: Uint8Array): boolean;
   protected abstract onDrainPingAcked(): void;
   /** The peer's first SETTINGS, or new ones, have been applied. */
@@ -210,162 +184,12 @@ export abstract class Endpoint implements ByteStreamHandler, FrameSink, Flushabl
     return this.state === "closing" || this.state === "closed";
   }
 
-  // Output.
-
+  /** Announces us: first in the output, before anything has been received. */
   protected begin(preface: Uint8Array, settings: readonly (readonly [number, number])[]): void {
-    this.touch();
-    this.out.write(preface);
-    writeSettings(this.out, settings);
-    writeWindowUpdate(this.out, 0, this.limits.connectionWindowBytes - WINDOW_DEFAULT);
-  }
-
-  /** Called before anything is written to `out`: sees to a buffer, and to a flush later. */
-  protected touch(): void {
-    if (this.#dirty) return;
-    this.#dirty = true;
-    this.out.bytes = this.#flushQueue.takeBuffer();
-    if (!this.#inOnData) this.#flushQueue.add(this);
-  }
-
-  startData(): ByteWriter {
-    if (!this.#dirty) this.touch();
-    const out = this.out;
-    this.dataStart = out.length;
-    out.reserve(FRAME_HEADER_BYTES);
-    out.length += FRAME_HEADER_BYTES;
-    return out;
-  }
-
-  writeBlock(streamId: number, block: Uint8Array, endStream: boolean): void {
-    if (!this.#dirty) this.touch();
-    let bytes = block;
-    if (this.#owesTableSize) {
-      this.#owesTableSize = false;
-      bytes = new Uint8Array(1 + block.length);
-      bytes[0] = TABLE_SIZE_ZERO;
-      bytes.set(block, 1);
-    }
-    writeHeaderBlock(this.out, streamId, bytes, endStream, this.#peerFrameBytesMax);
-    this.onPayloadWritten();
-  }
-
-  /** Octets of DATA that the stream may put into one frame now, given that `pending` bytes of output are before it. */
-  dataAllowance(stream: Stream, pending: number): number {
-    if (this.#queuedBytes + pending >= this.limits.outputBytesMax) return 0;
-    const window = stream.sendWindow < this.sendWindow ? stream.sendWindow : this.sendWindow;
-    if (window > this.#peerFrameBytesMax) return this.#peerFrameBytesMax;
-    return window > 0 ? window : 0;
-  }
-
-  /** Accounts for a DATA frame of `length` octets in the output. */
-  countSent(stream: Stream, length: number): void {
-    stream.sendWindow -= length;
-    this.sendWindow -= length;
-    if (length >= USEFUL_DATA_BYTES) this.#idleFrames.earn(2);
-    this.onPayloadWritten();
-  }
-
-  /** Writes as much of `bytes` from `at` on as may be sent now; returns where the rest begins. */
-  writeData(stream: Stream, bytes: Uint8Array, at: number, endStream: boolean): number {
-    if (bytes.length === 0) {
-      this.#writeDataFrame(stream, bytes, 0, 0, endStream);
-      return 0;
-    }
-    let from = at;
-    while (from < bytes.length) {
-      const to = this.writeDataFrame(stream, bytes, from, endStream);
-      if (to === from) break;
-      from = to;
-    }
-    return from;
-  }
-
-  /** Writes one frame of what is left of `bytes`; returns where the rest begins, `at` when nothing may be sent. */
-  writeDataFrame(stream: Stream, bytes: Uint8Array, at: number, endStream: boolean): number {
-    const allowed = this.dataAllowance(stream, this.out.length);
-    if (allowed === 0) return at;
-    const to = Math.min(bytes.length, at + allowed);
-    this.#writeDataFrame(stream, bytes, at, to, endStream && to === bytes.length);
-    return to;
-  }
-
-  #writeDataFrame(stream: Stream, bytes: Uint8Array, start: number, end: number, endStream: boolean): void {
-    if (!this.#dirty) this.touch();
-    const out = this.out;
-    const length = end - start;
-    out.reserve(FRAME_HEADER_BYTES + length);
-    setFrameHeader(out.bytes, out.length, length, FRAME_DATA, endStream ? FLAG_END_STREAM : 0, stream.id);
-    out.length += FRAME_HEADER_BYTES;
-    out.write(start === 0 && end === bytes.length ? bytes : bytes.subarray(start, end));
-    this.countSent(stream, length);
-  }
-
-  /** A stream has parked output: it joins those that send when they can. */
-  onParked(stream: Stream): void {
-    if (stream.sendWindow > 0) this.#sendRing.add(stream);
-  }
-
-  /** Sends parked output for as long as windows and the socket take it. */
-  #pump(): void {
-    while (!this.#sendRing.empty && this.sendWindow > 0 && this.#hasRoom()) {
-      const stream = this.#sendRing.take()!;
-      if (stream.closed || stream.parked === undefined) continue;
-      try {
-        if (!stream.sendParked()) continue;
-      } catch (error) {
-        this.defect(stream, error);
-      }
-      if (!stream.closed && stream.parked !== undefined && stream.sendWindow > 0) this.#sendRing.add(stream);
-    }
-  }
-
-  #hasRoom(): boolean {
-    return this.#queuedBytes + this.out.length < this.limits.outputBytesMax;
-  }
-
-  /** Writes the output gathered so far. Called by the flush queue, and at the end of each chunk received. */
-  flush(): void {
-    if (this.state === "closed") return;
-    if (!this.#sendRing.empty) this.#pump();
-    const out = this.out;
-    const length = out.length;
-    this.#dirty = false;
-    if (length > 0) {
-      out.length = 0;
-      this.#write(out, length);
-    }
-    if (out.bytes.length > 0) {
-      this.#flushQueue.giveBuffer(out.bytes);
-      out.bytes = EMPTY_BYTES;
-    }
-    // What the room in the output has cut short goes on in the next turn, so that others have theirs.
-    if (!this.#sendRing.empty && this.sendWindow > 0 && this.#hasRoom()) this.touch();
-  }
-
-  #write(out: ByteWriter, length: number): void {
-    // A socket that kept the last buffer will keep this one: it gets a copy of its size, unless the buffer is full.
-    const copied = this.#heldLast && length * 2 < out.bytes.length;
-    const held =
-      this.#transport.write(copied ? out.bytes.slice(0, length) : out.bytes.subarray(0, length)) === "held";
-    this.#heldLast = held;
-    if (!held) return;
-    if (!copied) out.bytes = EMPTY_BYTES;
-    this.#queuedBytes = this.#transport.queuedBytes;
-    if (this.#queuedSinceMs < 0) this.#queuedSinceMs = this.nowMs;
-    if (this.#queuedBytes < this.limits.outputBytesPause || this.#paused) return;
-    // A peer that sends and does not read must not make us gather answers.
-    this.#paused = true;
-    this.#transport.pause();
-  }
-
-  onDrain(): void {
-    this.#queuedBytes = 0;
-    this.#queuedSinceMs = -1;
-    if (this.#paused) {
-      this.#paused = false;
-      this.#transport.resume();
-    }
-    if (!this.#sendRing.empty) this.flush();
+    const out = this.output.touch();
+    out.write(preface);
+    writeSettings(out, settings);
+    writeWindowUpdate(out, 0, this.limits.connectionWindowBytes - WINDOW_DEFAULT);
   }
 
   // Input.
@@ -373,11 +197,14 @@ export abstract class Endpoint implements ByteStreamHandler, FrameSink, Flushabl
   onData(chunk: Uint8Array): void {
     this.#readSinceSweep = true;
     if (this.ended) return;
-    this.#inOnData = true;
+    this.output.promiseFlush();
     const at = this.readPreface(chunk);
     if (at >= 0) this.#frames.read(chunk, at);
-    this.#inOnData = false;
-    if (this.#dirty) this.flush();
+    this.output.settle();
+  }
+
+  onDrain(): void {
+    this.output.onDrain();
   }
 
   onOversizedFrame(): void {
@@ -470,7 +297,7 @@ export abstract class Endpoint implements ByteStreamHandler, FrameSink, Flushabl
     } catch (error) {
       this.defect(stream, error);
     }
-    if (endStream) this.closeIfDone(stream);
+    if (endStream) this.#onRemoteEnd(stream);
     return !this.ended;
   }
 
@@ -555,9 +382,9 @@ export abstract class Endpoint implements ByteStreamHandler, FrameSink, Flushabl
     const increment = uint31At(bytes, start);
     if (id === 0) {
       if (increment === 0) return this.fail(ErrorCode.protocolError, "WINDOW_UPDATE of 0");
-      this.sendWindow += increment;
-      if (this.sendWindow > WINDOW_MAX) return this.fail(ErrorCode.flowControlError, "window overflow");
-      if (!this.#sendRing.empty) this.touch();
+      this.output.window += increment;
+      if (this.output.window > WINDOW_MAX) return this.fail(ErrorCode.flowControlError, "window overflow");
+      this.output.wake();
       return true;
     }
     const stream = this.streams.get(id);
@@ -573,9 +400,9 @@ export abstract class Endpoint implements ByteStreamHandler, FrameSink, Flushabl
 
   /** The stream's window has grown: what is parked is sent by the flush at the end of this chunk. */
   #wake(stream: Stream): void {
-    if (stream.parked === undefined || stream.sendWindow <= 0) return;
-    this.#sendRing.add(stream);
-    this.touch();
+    if (stream.parked === undefined) return;
+    this.output.enlist(stream);
+    this.output.wake();
   }
 
   #onSettings(flags: number, id: number, bytes: Uint8Array, start: number, end: number): boolean {
@@ -593,7 +420,7 @@ export abstract class Endpoint implements ByteStreamHandler, FrameSink, Flushabl
       const value = uint32At(bytes, at + 2);
       switch ((bytes[at]! << 8) | bytes[at + 1]!) {
         case Setting.headerTableSize:
-          this.#owesTableSize = true;
+          this.output.owesTableSize = true;
           break;
         case Setting.enablePush:
           if (value > 1) return this.fail(ErrorCode.protocolError, "ENABLE_PUSH out of range");
@@ -611,13 +438,12 @@ export abstract class Endpoint implements ByteStreamHandler, FrameSink, Flushabl
           if (value < FRAME_BYTES_DEFAULT || value > FRAME_BYTES_LIMIT) {
             return this.fail(ErrorCode.protocolError, "MAX_FRAME_SIZE out of range");
           }
-          this.#peerFrameBytesMax = Math.min(value, SENT_FRAME_BYTES_MAX);
+          this.output.peerFrameBytesMax = value;
           break;
       }
     }
     if (window !== this.peerWindow && !this.#setPeerWindow(window)) return false;
-    this.touch();
-    writeSettingsAck(this.out);
+    writeSettingsAck(this.output.touch());
     this.onPeerSettings();
     return true;
   }
@@ -643,8 +469,7 @@ export abstract class Endpoint implements ByteStreamHandler, FrameSink, Flushabl
       if (equalBytes(payload, drainPing)) this.onDrainPingAcked();
       return !this.ended;
     }
-    this.touch();
-    writePing(this.out, FLAG_ACK, payload);
+    writePing(this.output.touch(), FLAG_ACK, payload);
     return this.onPing(this.#clock.monotonicMs());
   }
 
@@ -656,8 +481,7 @@ export abstract class Endpoint implements ByteStreamHandler, FrameSink, Flushabl
     stream.returnable += bytes;
     this.#returnConnectionCredit(bytes);
     if (stream.remoteEnded || stream.closed || stream.returnable * 2 < this.limits.streamWindowBytes) return;
-    this.touch();
-    writeWindowUpdate(this.out, stream.id, stream.returnable);
+    writeWindowUpdate(this.output.touch(), stream.id, stream.returnable);
     stream.received -= stream.returnable;
     stream.returnable = 0;
   }
@@ -665,8 +489,7 @@ export abstract class Endpoint implements ByteStreamHandler, FrameSink, Flushabl
   #returnConnectionCredit(bytes: number): void {
     this.#returnable += bytes;
     if (this.#returnable * 2 < this.limits.connectionWindowBytes || this.ended) return;
-    this.touch();
-    writeWindowUpdate(this.out, 0, this.#returnable);
+    writeWindowUpdate(this.output.touch(), 0, this.#returnable);
     this.#received -= this.#returnable;
     this.#returnable = 0;
   }
@@ -675,15 +498,17 @@ export abstract class Endpoint implements ByteStreamHandler, FrameSink, Flushabl
 
   /** Our END_STREAM has been written. */
   onLocalEnd(stream: Stream): void {
-    if (!stream.remoteEnded) return this.onHalfClosedLocal(stream);
-    this.#resets.earn(1);
-    this.#idleFrames.earn(4);
-    this.#remove(stream, false);
+    if (stream.remoteEnded) this.#complete(stream);
+    else this.onHalfClosedLocal(stream);
   }
 
-  /** Closes a stream that both sides have ended, once what is parked is sent. */
-  protected closeIfDone(stream: Stream): void {
-    if (stream.closed || !stream.localEnded || stream.parked !== undefined) return;
+  /** The peer's END_STREAM has been delivered. */
+  #onRemoteEnd(stream: Stream): void {
+    if (!stream.closed && stream.localEnded && stream.parked === undefined) this.#complete(stream);
+  }
+
+  /** Both sides have ended the stream, and all is sent: work that pays for resets and control frames. */
+  #complete(stream: Stream): void {
     this.#resets.earn(1);
     this.#idleFrames.earn(4);
     this.#remove(stream, false);
@@ -715,15 +540,13 @@ export abstract class Endpoint implements ByteStreamHandler, FrameSink, Flushabl
   /** Ends a stream with RST_STREAM, for a reason of our own. */
   resetStream(stream: Stream, errorCode: number): void {
     if (stream.closed || this.ended) return;
-    this.touch();
-    writeReset(this.out, stream.id, errorCode);
+    writeReset(this.output.touch(), stream.id, errorCode);
     this.drop(stream, true, errorCode);
   }
 
   /** Ends a stream whose response is complete, though the request is not (RFC 9113 section 8.1). */
   protected closeUnread(stream: Stream): void {
-    this.touch();
-    writeReset(this.out, stream.id, ErrorCode.noError);
+    writeReset(this.output.touch(), stream.id, ErrorCode.noError);
     this.#remove(stream, true);
   }
 
@@ -735,8 +558,7 @@ export abstract class Endpoint implements ByteStreamHandler, FrameSink, Flushabl
 
   /** RST_STREAM for a stream that is not open, or not to be opened. Returns false when the connection has failed. */
   protected refuse(id: number, errorCode: number): boolean {
-    this.touch();
-    writeReset(this.out, id, errorCode);
+    writeReset(this.output.touch(), id, errorCode);
     this.closedStreams.add(id, true);
     return this.#spendReset();
   }
@@ -753,10 +575,7 @@ export abstract class Endpoint implements ByteStreamHandler, FrameSink, Flushabl
 
   /** A consumer's callback threw. Its stream ends; a half-written frame is taken back. */
   protected defect(stream: Stream, error: unknown): void {
-    if (this.dataStart >= 0) {
-      this.out.length = this.dataStart;
-      this.dataStart = -1;
-    }
+    this.output.cancelData();
     this.resetStream(stream, ErrorCode.internalError);
     this.#onDefect(error);
   }
@@ -786,10 +605,15 @@ export abstract class Endpoint implements ByteStreamHandler, FrameSink, Flushabl
     } catch (error) {
       this.defect(stream, error);
     }
-    this.closeIfDone(stream);
+    this.#onRemoteEnd(stream);
   }
 
   // The end of the connection.
+
+  /** The peer has introduced itself. */
+  protected get introduced(): boolean {
+    return this.#expected !== EXPECT_SETTINGS;
+  }
 
   /** Ends the connection with GOAWAY for a fault of the peer. Returns false, for callers to pass on. */
   fail(errorCode: number, debugText: string): false {
@@ -799,8 +623,7 @@ export abstract class Endpoint implements ByteStreamHandler, FrameSink, Flushabl
 
   /** Sends GOAWAY, ends every stream and then the socket. */
   protected finish(errorCode: number, debugText: string): void {
-    this.touch();
-    writeGoAway(this.out, this.peerStreamId, errorCode, utf8(debugText));
+    writeGoAway(this.output.touch(), this.peerStreamId, errorCode, utf8(debugText));
     this.#close(errorCode);
   }
 
@@ -809,7 +632,7 @@ export abstract class Endpoint implements ByteStreamHandler, FrameSink, Flushabl
     this.state = "closing";
     this.#closingSinceMs = this.nowMs;
     this.endStreams(errorCode);
-    if (this.#dirty) this.flush();
+    this.output.flush();
     this.#transport.end();
   }
 
@@ -855,7 +678,7 @@ export abstract class Endpoint implements ByteStreamHandler, FrameSink, Flushabl
     this.#sweeper.remove(this);
     this.#transport.destroy();
     this.endStreams(ErrorCode.cancel);
-    this.out.length = 0;
+    this.output.close();
     this.onEnded(error);
   }
 
@@ -871,27 +694,29 @@ export abstract class Endpoint implements ByteStreamHandler, FrameSink, Flushabl
       if (nowMs - this.#closingSinceMs >= this.limits.lingerMs) this.destroy();
       return;
     }
-    if (this.#expected === EXPECT_SETTINGS) {
+    if (!this.introduced) {
       if (nowMs - this.#openedMs >= this.limits.prefaceTimeoutMs) this.destroy();
       return;
     }
     if (this.#isStalled(nowMs)) return this.destroy();
-    if (!this.#settingsAcked && !this.#paused && nowMs - this.#openedMs >= this.limits.settingsTimeoutMs) {
+    if (
+      !this.#settingsAcked && !this.output.paused && nowMs - this.#openedMs >= this.limits.settingsTimeoutMs
+    ) {
       return this.finish(ErrorCode.settingsTimeout, "SETTINGS not acknowledged");
     }
     if (this.#isIncompleteTooLong(nowMs)) return this.finish(ErrorCode.enhanceYourCalm, "incomplete frame");
-    if (this.parkedStreams.size > 0) this.#resetStalledStreams(nowMs);
+    if (this.output.parkedStreams.size > 0) this.#resetStalledStreams(nowMs);
     this.#checkAlive(nowMs);
     if (!this.ended) this.onSweep(nowMs);
   }
 
   /** The socket has taken nothing, or not all, of our output for too long. */
   #isStalled(nowMs: number): boolean {
-    return this.#queuedSinceMs >= 0 && nowMs - this.#queuedSinceMs >= this.limits.stallTimeoutMs;
+    return this.output.queuedSinceMs >= 0 && nowMs - this.output.queuedSinceMs >= this.limits.stallTimeoutMs;
   }
 
   #isIncompleteTooLong(nowMs: number): boolean {
-    if (this.#paused || (this.#block === undefined && !this.#frames.incomplete)) {
+    if (this.output.paused || (this.#block === undefined && !this.#frames.incomplete)) {
       this.#incompleteSinceMs = -1;
       return false;
     }
@@ -900,7 +725,7 @@ export abstract class Endpoint implements ByteStreamHandler, FrameSink, Flushabl
   }
 
   #resetStalledStreams(nowMs: number): void {
-    for (const stream of this.parkedStreams) {
+    for (const stream of this.output.parkedStreams) {
       if (nowMs - stream.progressMs >= this.limits.stallTimeoutMs) {
         this.resetStream(stream, ErrorCode.enhanceYourCalm);
       }
@@ -914,14 +739,12 @@ export abstract class Endpoint implements ByteStreamHandler, FrameSink, Flushabl
       this.#lastReadMs = nowMs;
     } else if (nowMs - this.#lastReadMs >= this.#keepalive.idleMs) {
       this.#pingSentMs = nowMs;
-      this.touch();
-      writePing(this.out, 0, keepalivePing);
+      writePing(this.output.touch(), 0, keepalivePing);
     }
   }
 
   /** Asks the peer to answer once it has seen what was sent before. */
   protected sendDrainPing(): void {
-    this.touch();
-    writePing(this.out, 0, drainPing);
+    writePing(this.output.touch(), 0, drainPing);
   }
 }

@@ -22,20 +22,21 @@ export class FlushQueue {
   #flushing: Flushable[] = [];
   #scheduled = false;
   #inFlushAll = false;
+  readonly #onTurn = (): void => {
+    this.#scheduled = false;
+    this.flushAll();
+  };
 
   constructor(clock: Clock) {
     this.#clock = clock;
   }
 
-  /** Adds a connection, which must not be in the queue. */
+  /** Adds a connection; one that is in the queue twice has nothing to write the second time. */
   add(connection: Flushable): void {
     this.#waiting.push(connection);
     if (this.#scheduled) return;
     this.#scheduled = true;
-    this.#clock.soon(() => {
-      this.#scheduled = false;
-      this.flushAll();
-    });
+    this.#clock.soon(this.#onTurn);
   }
 
   /** Flushes every connection in the queue; those that are added meanwhile have their turn later. */

@@ -1,12 +1,9 @@
-import { ByteWriter } from "../base/byte_writer.ts";
-import { EMPTY_BYTES } from "../base/bytes.ts";
+import type { ByteWriter } from "../base/byte_writer.ts";
 import type { HeaderField } from "./api.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { ParkedOutput } from "./flow_control.ts";
-import { FLAG_END_STREAM, FRAME_DATA, FRAME_HEADER_BYTES, setFrameHeader } from "./frames.ts";
-import { encodeFields } from "./hpack/encoder.ts";
-
-const fieldsScratch = new ByteWriter(512);
+import { encodeStaticBlock } from "./hpack/encoder.ts";
+import type { Output } from "./output.ts";
 
 /**
  * One stream of either side: what it may still send and receive. The fields are the engine's own; consumers see
@@ -16,6 +13,7 @@ export abstract class Stream {
   /** 0 until a client's stream is opened. */
   id: number;
   readonly endpoint: Endpoint;
+  readonly output: Output;
   /** Octets of DATA that the peer takes on this stream now. Below 0 after it has shrunk its initial window. */
   sendWindow: number;
   /** Octets received whose credit has not been returned by WINDOW_UPDATE. */
@@ -42,6 +40,7 @@ export abstract class Stream {
 
   constructor(endpoint: Endpoint, id: number, sendWindow: number, headSeen: boolean) {
     this.endpoint = endpoint;
+    this.output = endpoint.output;
     this.headSeen = headSeen;
     this.id = id;
     this.sendWindow = sendWindow;
@@ -61,112 +60,90 @@ export abstract class Stream {
     if (this.closed || this.localEnded) return;
     if (endStream) this.localEnded = true;
     if (this.parked !== undefined) return this.parked.add("headers", block, 0, endStream);
-    this.endpoint.writeBlock(this.id, block, endStream);
+    this.output.writeBlock(this.id, block, endStream);
     if (endStream) this.endpoint.onLocalEnd(this);
   }
 
   sendFields(fields: readonly HeaderField[], endStream: boolean): void {
-    fieldsScratch.clear();
-    encodeFields(fieldsScratch, fields);
-    this.sendBlock(fieldsScratch.toBytes(), endStream);
+    this.sendBlock(encodeStaticBlock(fields), endStream);
   }
 
   startData(): ByteWriter {
-    return this.endpoint.startData();
+    return this.output.startData();
   }
 
   finishData(endStream: boolean): void {
-    const endpoint = this.endpoint;
-    const out = endpoint.out;
-    const start = endpoint.dataStart;
-    endpoint.dataStart = -1;
-    const length = out.length - start - FRAME_HEADER_BYTES;
-    if (this.closed || this.localEnded || (length === 0 && !endStream)) {
-      out.length = start;
-      return;
-    }
-    if (this.parked === undefined && length <= endpoint.dataAllowance(this, start)) {
-      setFrameHeader(out.bytes, start, length, FRAME_DATA, endStream ? FLAG_END_STREAM : 0, this.id);
-      endpoint.countSent(this, length);
-      if (!endStream) return;
-      this.localEnded = true;
-      return endpoint.onLocalEnd(this);
-    }
-    const payload = length === 0 ? EMPTY_BYTES : out.bytes.slice(start + FRAME_HEADER_BYTES, out.length);
-    out.length = start;
-    this.sendData(payload, endStream);
+    const { output } = this;
+    if (this.closed || this.localEnded || (!endStream && output.dataLength === 0)) return output.cancelData();
+    if (endStream) this.localEnded = true;
+    if (this.parked !== undefined) return this.#park(output.takeData(), 0, endStream);
+    const rest = output.finishData(this, endStream);
+    if (rest !== undefined) this.#park(rest, 0, endStream);
+    else if (endStream) this.endpoint.onLocalEnd(this);
   }
 
   sendData(bytes: Uint8Array, endStream: boolean): void {
     if (this.closed || this.localEnded || (bytes.length === 0 && !endStream)) return;
     if (endStream) this.localEnded = true;
-    let at = 0;
-    if (this.parked === undefined) {
-      at = this.endpoint.writeData(this, bytes, 0, endStream);
-      if (at === bytes.length) {
-        if (endStream) this.endpoint.onLocalEnd(this);
-        return;
-      }
-    }
-    this.#park(bytes, at, endStream);
+    if (this.parked !== undefined) return this.#park(bytes, 0, endStream);
+    const at = this.output.writeData(this, bytes, 0, endStream);
+    if (at < bytes.length) this.#park(bytes, at, endStream);
+    else if (endStream) this.endpoint.onLocalEnd(this);
   }
 
-  /** Sends one frame's worth of parked data, and then what needs no window. False when none could be sent. */
+  #park(bytes: Uint8Array, at: number, endStream: boolean): void {
+    if (this.parked === undefined) this.beginParking(new ParkedOutput());
+    this.parked!.add("data", bytes, at, endStream);
+    this.output.parkedBytes += bytes.length - at;
+    this.output.enlist(this);
+  }
+
+  protected beginParking(parked: ParkedOutput): void {
+    this.parked = parked;
+    this.progressMs = this.endpoint.nowMs;
+    this.output.parkedStreams.add(this);
+  }
+
+  /** Sends one frame of parked data, and then what needs no window. False when none could be sent. */
   sendParked(): boolean {
     const parked = this.parked!;
     const front = parked.first!;
-    const at = this.endpoint.writeDataFrame(this, front.bytes, front.at, front.endStream);
+    const at = this.output.writeDataFrame(this, front.bytes, front.at, front.endStream);
     if (at === front.at) return false;
     const before = parked.bytes;
     parked.bytes -= at - front.at;
-    this.endpoint.parkedBytes -= at - front.at;
+    this.output.parkedBytes -= at - front.at;
     front.at = at;
     this.progressMs = this.endpoint.nowMs;
-    if (at === front.bytes.length) this.#dropSent(parked);
+    if (at === front.bytes.length) {
+      parked.removeFirst();
+      this.sendUnwindowed(parked, front.endStream);
+    }
     if (this.closed) return true;
     const low = this.endpoint.limits.parkedLowBytes;
     if (parked.bytes === 0 || (before > low && parked.bytes <= low)) this.deliverWritable();
     return true;
   }
 
-  /** The front item is sent: removes it, and sends what is behind it and needs no window. */
-  #dropSent(parked: ParkedOutput): void {
-    const ended = parked.first!.endStream;
-    parked.removeFirst();
-    this.sendUnwindowed(parked, ended);
-  }
-
   /** Sends the blocks and the empty data at the front. `ended` tells of the item before them. */
   protected sendUnwindowed(parked: ParkedOutput, ended: boolean): void {
     let endSent = ended;
     for (let item = parked.first; item !== undefined; item = parked.first) {
-      if (item.kind === "headers") this.endpoint.writeBlock(this.id, item.bytes, item.endStream);
+      if (item.kind === "headers") this.output.writeBlock(this.id, item.bytes, item.endStream);
       else if (item.bytes.length > 0) return;
-      else this.endpoint.writeData(this, item.bytes, 0, item.endStream);
+      else this.output.writeData(this, item.bytes, 0, item.endStream);
       endSent = item.endStream;
       parked.removeFirst();
     }
-    this.parked = undefined;
-    this.endpoint.parkedStreams.delete(this);
+    this.dropParked();
     if (endSent) this.endpoint.onLocalEnd(this);
   }
 
-  #park(bytes: Uint8Array, at: number, endStream: boolean): void {
-    if (this.parked === undefined) {
-      this.parked = new ParkedOutput();
-      this.progressMs = this.endpoint.nowMs;
-      this.endpoint.parkedStreams.add(this);
-    }
-    this.parked.add("data", bytes, at, endStream);
-    this.endpoint.parkedBytes += bytes.length - at;
-    this.endpoint.onParked(this);
-  }
-
-  /** Forgets what is parked, since nobody will have it. */
+  /** Forgets what is parked: it is sent, or nobody will have it. */
   dropParked(): void {
     if (this.parked === undefined) return;
-    this.endpoint.parkedBytes -= this.parked.bytes;
-    this.endpoint.parkedStreams.delete(this);
+    this.output.parkedBytes -= this.parked.bytes;
+    this.output.parkedStreams.delete(this);
     this.parked = undefined;
   }
 

@@ -348,7 +348,7 @@ test("RST_STREAM from the client reaches the consumer and drops parked output", 
   server.send(rst(1, ErrorCode.cancel), windowUpdate(1, 100));
   assert.equal(request.resetCode, ErrorCode.cancel);
   assert.equal(server.dataBytes(1), 0);
-  assert.equal(server.connection.parkedStreams.size, 0);
+  assert.equal(server.connection.output.parkedStreams.size, 0);
 });
 
 test("an exception of the handler resets its stream and takes back a half-written frame", () => {
@@ -508,6 +508,15 @@ test("goAway() does not wait for a peer that answers no PING", () => {
   const server = new ServerFixture();
   server.connection.goAway();
   server.advance(6_000);
+  assert.equal(server.peerEnded, true);
+});
+
+test("goAway() ends a connection at once whose client has not introduced itself", () => {
+  const server = new ServerFixture({ silent: true });
+  server.send(utf8(PREFACE));
+  server.connection.goAway();
+  server.settle();
+  assert.deepEqual(server.goAway(), { code: 0, text: "graceful_stop" });
   assert.equal(server.peerEnded, true);
 });
 

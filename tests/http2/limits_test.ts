@@ -323,10 +323,10 @@ test("requests are refused while too much is parked", () => {
   server.send(windowUpdate(1, 1));
   server.request(5).reply(new Uint8Array(100_000));
   server.send(rst(1, ErrorCode.cancel));
-  assert.equal(server.connection.parkedBytes, 100_000);
+  assert.equal(server.connection.output.parkedBytes, 100_000);
   server.request(7);
   server.connection.destroy();
-  assert.equal(server.connection.parkedBytes, 0);
+  assert.equal(server.connection.output.parkedBytes, 0);
 });
 
 test("PINGs sooner than 5 s without data end in too_many_pings, as grpc-go counts them", () => {

@@ -1,3 +1,4 @@
+import { EMPTY_BYTES } from "../../base/bytes.ts";
 import { decodeHuffman, HUFFMAN_MALFORMED, huffmanDecodedMax } from "./huffman.ts";
 import { DynamicTable, HeaderEntry, staticTable } from "./table.ts";
 
@@ -5,6 +6,9 @@ import { DynamicTable, HeaderEntry, staticTable } from "./table.ts";
 const INTEGER_MAX = 1 << 28;
 /** Arguments that `String.fromCharCode.apply` takes at a time on every runtime. */
 const APPLY_MAX = 4096;
+
+/** Where Huffman strings are decoded. Shared: it is read out before anything else can happen. */
+let scratch = new Uint8Array(1_024);
 
 /** Takes the fields of a block, in order. */
 export interface HeaderSink {
@@ -14,8 +18,7 @@ export interface HeaderSink {
 /** Decodes HPACK header blocks (RFC 7541). One per connection: blocks build on the ones before. */
 export class HpackDecoder {
   readonly #table: DynamicTable;
-  #scratch = new Uint8Array(256);
-  #bytes: Uint8Array = this.#scratch;
+  #bytes: Uint8Array = EMPTY_BYTES;
   #at = 0;
   #end = 0;
   #referredToDynamic = false;
@@ -113,9 +116,9 @@ export class HpackDecoder {
     this.#at += length;
     if (!huffman) return latin1(this.#bytes, start, this.#at);
     const decodedMax = huffmanDecodedMax(length);
-    if (decodedMax > this.#scratch.length) this.#scratch = new Uint8Array(decodedMax * 2);
-    const decoded = decodeHuffman(this.#bytes, start, this.#at, this.#scratch);
-    return decoded === HUFFMAN_MALFORMED ? undefined : latin1(this.#scratch, 0, decoded);
+    if (decodedMax > scratch.length) scratch = new Uint8Array(decodedMax * 2);
+    const decoded = decodeHuffman(this.#bytes, start, this.#at, scratch);
+    return decoded === HUFFMAN_MALFORMED ? undefined : latin1(scratch, 0, decoded);
   }
 }
 
