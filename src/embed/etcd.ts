@@ -1,7 +1,12 @@
 import { Code, codeNames } from "../grpc/status.ts";
 import { GrpcServer, type TrafficCounter } from "../grpc/server.ts";
+import type { CallContext, Method } from "../grpc/method.ts";
 import { MethodTable } from "../grpc/method_table.ts";
-import { gatewayApp } from "../gateway/app.ts";
+import type { Hono } from "hono";
+import { gatewayApp, type GatewayEnv } from "../gateway/app.ts";
+import { metricsRenderer } from "../gateway/metrics.ts";
+import { connectHandlers } from "../grpc/connect_bridge.ts";
+import { FetchExchange } from "../http2/fetch_adapter.ts";
 import { http2Options, ServerConnection } from "../http2/connection.ts";
 import { FlushQueue } from "../http2/flush_queue.ts";
 import type { Log } from "../ports/log.ts";
@@ -9,7 +14,7 @@ import type { Runtime } from "../ports/runtime.ts";
 import type { Listener, ListenOptions } from "../ports/sockets.ts";
 import { EtcdServer } from "../server/server.ts";
 import { admit, ClientRequests } from "../services/admission.ts";
-import { etcdMethods } from "../services/routes.ts";
+import { etcdMethods, etcdServices } from "../services/routes.ts";
 import { statusOf } from "../services/status.ts";
 import type { EtcdConfig } from "./config.ts";
 import { parseListenUrl } from "./listen_url.ts";
@@ -43,6 +48,7 @@ export class Etcd {
   readonly #connections = new Set<ServerConnection>();
   readonly #flushQueue: FlushQueue;
   readonly #grpc: GrpcServer;
+  readonly #app: Hono<GatewayEnv>;
   readonly #traffic: TrafficCounter = { receivedBytes: 0, sentBytes: 0 };
   readonly #clientRequests = new ClientRequests();
 
@@ -52,17 +58,42 @@ export class Etcd {
     this.server = server;
     this.#flushQueue = flushQueue;
     this.methods = new MethodTable(etcdMethods(server));
-    this.#grpc = new GrpcServer({
+    const shared = {
       methods: this.methods,
-      limits: { receiveBytesMax: config.maxRequestBytes + REQUEST_OVERHEAD_BYTES },
+      toStatus: (error: unknown) => statusOf(error, log),
+      admit: (method: Method, context: CallContext) =>
+        admit(server, this.#clientRequests, method.kind === "unary", context),
+    };
+    const receiveBytesMax = config.maxRequestBytes + REQUEST_OVERHEAD_BYTES;
+    this.#grpc = new GrpcServer({
+      ...shared,
+      limits: { receiveBytesMax },
       clock: runtime.clock,
       compression: runtime.compression,
-      toStatus: (error) => statusOf(error, log),
-      admit: (method, context) => admit(server, this.#clientRequests, method.kind === "unary", context),
       traffic: this.#traffic,
       onUnaryDone: (call, tookMs, code) => {
         if (tookMs >= config.warningUnaryRequestMs) this.#warnSlow(call.head.route.method, tookMs, code);
       },
+      foreign: (stream, head, endStream) =>
+        new FetchExchange(
+          stream,
+          head,
+          endStream,
+          (request, { connection }) => this.#app.fetch(request, { peer: connection.peer, httpVersion: "2" }),
+        ),
+    });
+    this.#app = gatewayApp({
+      server,
+      connect: connectHandlers({ ...shared, services: etcdServices, receiveBytesMax, compressions: [] }),
+      origins: config.cors,
+      renderMetrics: metricsRenderer({
+        server,
+        methods: this.methods,
+        process: runtime.process,
+        traffic: this.#traffic,
+        clientRequests: this.#clientRequests,
+        startedSeconds: runtime.clock.wallMs() / 1000,
+      }),
     });
   }
 
@@ -109,16 +140,9 @@ export class Etcd {
       onClosed: (connection) => void this.#connections.delete(connection),
       onDefect: (error) => this.#options.onFatal(error),
     });
-    const app = gatewayApp({
-      server: this.server,
-      methods: this.methods,
-      runtime,
-      traffic: this.#traffic,
-      clientRequests: this.#clientRequests,
-    });
     return {
       onHttp2: (stream) => void this.#connections.add(new ServerConnection(stream, this.#grpc, http2)),
-      http1: (request) => app.fetch(request),
+      http1: (request, { peer }) => this.#app.fetch(request, { peer, httpVersion: "1.1" }),
       connectionsMax: Math.max((runtime.process.openFilesMax() ?? CONNECTIONS_MAX) - RESERVED_FILES, 1),
       handshakeTimeoutMs: HANDSHAKE_TIMEOUT_MS,
       prefaceTimeoutMs: PREFACE_TIMEOUT_MS,

@@ -6,7 +6,7 @@ import type { Compression } from "../ports/compression.ts";
 import { type AcceptedHead, type CallHead, readCallHead, type RefusedHead } from "./call_head.ts";
 import { Deadlines } from "./deadlines.ts";
 import { MESSAGE_PREFIX_BYTES, type MessageLimits } from "./framing.ts";
-import type { CallContext, StreamMethod, UnaryMethod } from "./method.ts";
+import type { CallContext, Method } from "./method.ts";
 import type { MethodTable } from "./method_table.ts";
 import { Code, encodeStatusMessage, RpcError } from "./status.ts";
 import { StreamingCall } from "./streaming_call.ts";
@@ -20,10 +20,7 @@ export interface GrpcOptions {
   /** What the client sees of anything a handler throws. */
   readonly toStatus: (error: unknown) => RpcError;
   /** Runs before each handler and refuses the call by throwing. */
-  readonly admit: (
-    method: UnaryMethod<never, unknown> | StreamMethod<never, unknown>,
-    context: CallContext,
-  ) => void;
+  readonly admit: (method: Method, context: CallContext) => void;
   /** Counts payload bytes of client traffic. */
   readonly traffic: TrafficCounter;
   /** Told after each unary call: its route, milliseconds taken and status. */

@@ -43,7 +43,7 @@ export class StreamingCall implements RequestBody, CallContext, StreamCall<unkno
     );
     this.#guard(() => {
       const method = head.route.method as StreamMethod<unknown, unknown>;
-      server.options.admit(method as StreamMethod<never, unknown>, this);
+      server.options.admit(method, this);
       this.#consumer = method.open(this);
     });
   }

@@ -98,7 +98,7 @@ export class UnaryCall implements RequestBody, CallContext, PendingObserver<unkn
       return;
     }
     try {
-      options.admit(method as UnaryMethod<never, unknown>, this);
+      options.admit(method, this);
       const reply = method.handle(request, this);
       if (reply instanceof Pending) reply.observe(this);
       else if (reply instanceof Promise) {

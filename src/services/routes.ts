@@ -1,3 +1,8 @@
+import type { DescService } from "@bufbuild/protobuf";
+import { Cluster } from "../gen/etcdserverpb/cluster_pb.ts";
+import { KV } from "../gen/etcdserverpb/kv_pb.ts";
+import { Maintenance } from "../gen/etcdserverpb/maintenance_pb.ts";
+import { Health } from "../gen/grpc/health/v1/health_pb.ts";
 import type { Method } from "../grpc/method.ts";
 import type { EtcdServer } from "../server/server.ts";
 import { clusterMethods } from "./cluster.ts";
@@ -16,3 +21,6 @@ export function etcdMethods(server: EtcdServer): Method[] {
     ...healthMethods(),
   ];
 }
+
+/** The services that have methods here, for protocols that are generated from their descriptors. */
+export const etcdServices: readonly DescService[] = [KV, Cluster, Maintenance, Health];

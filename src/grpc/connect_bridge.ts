@@ -1,0 +1,277 @@
+import { type DescMethod, type DescService, fromBinary, type Message } from "@bufbuild/protobuf";
+import {
+  Code as ConnectCode,
+  ConnectError,
+  createConnectRouter,
+  createContextKey,
+  createContextValues,
+  type HandlerContext,
+  type ServiceImpl,
+} from "@connectrpc/connect";
+import {
+  type Compression,
+  type UniversalHandler,
+  universalServerRequestFromFetch,
+  universalServerResponseToFetch,
+} from "@connectrpc/connect/protocol";
+import { ByteWriter } from "../base/byte_writer.ts";
+import type { PeerInfo } from "../ports/sockets.ts";
+import type { CallContext, Method, StreamCall, StreamMethod, UnaryMethod } from "./method.ts";
+import { ReplyParts } from "./method.ts";
+import type { MethodTable, Route } from "./method_table.ts";
+import { canceled, Code, RpcError } from "./status.ts";
+
+export interface ConnectBridgeOptions {
+  readonly services: readonly DescService[];
+  readonly methods: MethodTable;
+  /** Largest message accepted, before and after decompression. */
+  readonly receiveBytesMax: number;
+  readonly compressions: readonly Compression[];
+  readonly toStatus: (error: unknown) => RpcError;
+  readonly admit: (method: Method, context: CallContext) => void;
+}
+
+const unknownPeer: PeerInfo = { remoteAddress: "", localAddress: "", tls: undefined };
+const peerKey = createContextKey<PeerInfo>(unknownPeer, {
+  description: "the client's end of the connection",
+});
+
+/** Messages of a stream that may wait for the client before the handler is asked to stop producing. */
+const QUEUED_MESSAGES_MAX = 64;
+
+/**
+ * The handler set as Connect's universal handlers, by path: Connect, gRPC-Web and gRPC for whatever does not
+ * come through our own HTTP/2 path. Requests arrive decoded; replies take the way over their encoding, since
+ * handlers may answer with parts that are encoded already.
+ */
+export function connectHandlers(options: ConnectBridgeOptions): ReadonlyMap<string, UniversalHandler> {
+  const router = createConnectRouter({
+    acceptCompression: [...options.compressions],
+    readMaxBytes: options.receiveBytesMax,
+    jsonOptions: { useProtoFieldName: false },
+  });
+  for (const service of options.services) {
+    const implementation: Record<string, unknown> = {};
+    for (const method of service.methods) {
+      const route = options.methods.find(`/${service.typeName}/${method.name}`);
+      if (route === undefined) continue; // Connect answers Unimplemented.
+      implementation[method.localName] = route.method.kind === "unary"
+        ? unaryHandler(options, route, method)
+        : streamHandler(options, route, method);
+    }
+    router.service(service, implementation as Partial<ServiceImpl<DescService>>);
+  }
+  return new Map(router.handlers.map((handler) => [handler.requestPath, handler]));
+}
+
+/** Answers a request with a handler of `connectHandlers`. `httpVersion` is "1.1" or "2". */
+export async function serveConnect(
+  handler: UniversalHandler,
+  request: Request,
+  httpVersion: "1.1" | "2",
+  peer: PeerInfo,
+): Promise<Response> {
+  const contextValues = createContextValues().set(peerKey, peer);
+  const universal = universalServerRequestFromFetch(request, { httpVersion });
+  return universalServerResponseToFetch(await handler({ ...universal, contextValues }));
+}
+
+function unaryHandler(options: ConnectBridgeOptions, route: Route, desc: DescMethod) {
+  const method = route.method as UnaryMethod<unknown, unknown>;
+  return async (request: unknown, handlerContext: HandlerContext): Promise<Message> => {
+    route.stats.started += 1;
+    route.stats.received += 1;
+    try {
+      const context = new BridgeContext(handlerContext);
+      options.admit(method, context);
+      const reply = await context.orCancelled(Promise.resolve(method.handle(request, context)));
+      const message = fromBinary(desc.output, encodeReply(method, reply));
+      route.stats.sent += 1;
+      route.stats.handled[Code.Ok]! += 1;
+      return message;
+    } catch (error) {
+      throw connectError(options, route, error);
+    }
+  };
+}
+
+function streamHandler(options: ConnectBridgeOptions, route: Route, desc: DescMethod) {
+  const method = route.method as StreamMethod<unknown, unknown>;
+  return async function* (input: unknown, handlerContext: HandlerContext): AsyncGenerator<Message> {
+    route.stats.started += 1;
+    const context = new BridgeContext(handlerContext);
+    const call = new QueuedCall(method, context);
+    try {
+      options.admit(method, context);
+      const consumer = method.open(call);
+      call.consumer = consumer;
+      context.onCancel((reason) => call.close(reason));
+      const requests = method.kind === "server_stream" ? once(input) : input as AsyncIterable<unknown>;
+      void feed(requests, call, route);
+      for (let reply = await call.next(); reply !== undefined; reply = await call.next()) {
+        route.stats.sent += 1;
+        yield fromBinary(desc.output, reply);
+      }
+      route.stats.handled[Code.Ok]! += 1;
+    } catch (error) {
+      throw connectError(options, route, error);
+    } finally {
+      call.close(canceled());
+    }
+  };
+}
+
+/** Hands a client's messages to the handler, one by one, to the end. */
+async function feed(requests: AsyncIterable<unknown>, call: QueuedCall, route: Route): Promise<void> {
+  try {
+    for await (const request of requests) {
+      if (call.ended) return;
+      route.stats.received += 1;
+      call.consumer?.onMessage(request);
+    }
+    if (!call.ended) call.consumer?.onHalfClose();
+  } catch (error) {
+    call.fail(error);
+  }
+}
+
+async function* once(request: unknown): AsyncGenerator<unknown> {
+  yield request;
+}
+
+function encodeReply(method: Method, reply: unknown): Uint8Array {
+  if (reply instanceof Uint8Array) return reply;
+  const out = new ByteWriter(1024);
+  if (reply instanceof ReplyParts) { for (const part of reply.parts) out.write(part); }
+  else method.encode(out, reply);
+  return out.bytes.subarray(0, out.length);
+}
+
+/** Connect's codes are gRPC's numbers. */
+function connectError(options: ConnectBridgeOptions, route: Route, error: unknown): ConnectError {
+  if (error instanceof ConnectError) {
+    route.stats.handled[error.code]! += 1;
+    return error;
+  }
+  const status = error instanceof RpcError ? error : options.toStatus(error);
+  route.stats.handled[status.code]! += 1;
+  return new ConnectError(status.message, status.code as number as ConnectCode);
+}
+
+/** A call's context as Connect knows it. */
+class BridgeContext implements CallContext {
+  readonly requestBytes = undefined;
+  readonly #context: HandlerContext;
+
+  constructor(context: HandlerContext) {
+    this.#context = context;
+  }
+
+  get peer(): PeerInfo {
+    return this.#context.values.get(peerKey);
+  }
+
+  metadata(name: string): string | undefined {
+    return this.#context.requestHeader.get(name) ?? undefined;
+  }
+
+  get cancelled(): boolean {
+    return this.#context.signal.aborted;
+  }
+
+  onCancel(listener: (reason: RpcError) => void): void {
+    const { signal } = this.#context;
+    if (signal.aborted) listener(this.#reason());
+    else signal.addEventListener("abort", () => listener(this.#reason()), { once: true });
+  }
+
+  /** The reply, or a rejection when the client gave up before it came. */
+  orCancelled<T>(reply: Promise<T>): Promise<T> {
+    return new Promise((resolve, reject) => {
+      this.onCancel(reject);
+      reply.then(resolve, reject);
+    });
+  }
+
+  #reason(): RpcError {
+    const { reason } = this.#context.signal;
+    const isDeadline = reason instanceof ConnectError && reason.code === ConnectCode.DeadlineExceeded;
+    return isDeadline ? new RpcError(Code.DeadlineExceeded, "context deadline exceeded") : canceled();
+  }
+}
+
+/** A streaming call whose messages wait in a queue for the generator that Connect pulls on. */
+class QueuedCall implements StreamCall<unknown> {
+  readonly context: CallContext;
+  consumer: ReturnType<StreamMethod<unknown, unknown>["open"]> | undefined;
+  readonly #method: Method;
+  #queue: Uint8Array[] = [];
+  #ended = false;
+  #error: unknown;
+  #wake: (() => void) | undefined;
+
+  constructor(method: Method, context: CallContext) {
+    this.#method = method;
+    this.context = context;
+  }
+
+  /** The next message; undefined at the end of the call. Throws what the call failed with. */
+  async next(): Promise<Uint8Array | undefined> {
+    for (;;) {
+      const message = this.#queue.shift();
+      if (message !== undefined) {
+        if (this.#queue.length === QUEUED_MESSAGES_MAX / 2) this.consumer?.onWritable();
+        return message;
+      }
+      if (this.#ended) {
+        if (this.#error !== undefined) throw this.#error;
+        return undefined;
+      }
+      await new Promise<void>((resolve) => this.#wake = resolve);
+    }
+  }
+
+  send(reply: unknown): void {
+    if (this.#ended) return;
+    this.#queue.push(encodeReply(this.#method, reply));
+    this.#notify();
+  }
+
+  sendBytes(message: Uint8Array): void {
+    this.send(message);
+  }
+
+  get writable(): boolean {
+    return !this.#ended && this.#queue.length < QUEUED_MESSAGES_MAX;
+  }
+
+  end(): void {
+    this.close(undefined);
+  }
+
+  fail(error: unknown): void {
+    if (this.#ended) return;
+    this.#error = error;
+    this.close(error instanceof RpcError ? error : undefined);
+  }
+
+  /** Ends the call; a reason means that the client hears no more. */
+  close(reason: RpcError | undefined): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    const consumer = this.consumer;
+    this.consumer = undefined;
+    consumer?.onClose(reason);
+    this.#notify();
+  }
+
+  get ended(): boolean {
+    return this.#ended;
+  }
+
+  #notify(): void {
+    const wake = this.#wake;
+    this.#wake = undefined;
+    wake?.();
+  }
+}
