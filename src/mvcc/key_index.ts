@@ -127,12 +127,8 @@ export class ArenaKeyIndex implements KeyIndex {
     return this.#history.hitVersion;
   }
 
-  /**
-   * At the newest revision a few dozen steps whatever the range; at an older one also a step for each key
-   * of the leaves in which a key was created or deleted since.
-   */
-  count(start: Uint8Array, end: Uint8Array | undefined, atMain: number): number {
-    return this.#tree.count(start, end, atMain);
+  count(start: Uint8Array, end: Uint8Array | undefined, atMain: number, looksMax = Infinity): number {
+    return this.#tree.count(start, end, atMain, looksMax);
   }
 
   visit(
@@ -140,13 +136,18 @@ export class ArenaKeyIndex implements KeyIndex {
     end: Uint8Array | undefined,
     atMain: number,
     visit: (slot: number) => boolean,
+    looksMax = Infinity,
   ): void {
     this.#visits += 1;
     try {
-      this.#tree.visit(start, end, atMain, visit);
+      this.#tree.visit(start, end, atMain, visit, looksMax);
     } finally {
       this.#visits -= 1;
     }
+  }
+
+  get resumeSlot(): number {
+    return this.#tree.resumeSlot;
   }
 
   keyBytes(slot: number): Uint8Array {

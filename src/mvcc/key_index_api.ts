@@ -36,18 +36,27 @@ export interface KeyIndex {
   readonly hitCreateMain: number;
   readonly hitVersion: number;
 
-  /** Number of keys in [start, end) live at `atMain`; `end` undefined means no upper bound. */
-  count(start: Uint8Array, end: Uint8Array | undefined, atMain: number): number;
+  /**
+   * Number of keys in [start, end) live at `atMain`; `end` undefined means no upper bound. Where keys were
+   * created or deleted since `atMain` they are looked at one by one: after `looksMax` looks (or a few more)
+   * it stops, the number is that of the keys before `resumeSlot`, and the caller goes on from its key. The
+   * sum is right whatever is written in between, as long as `atMain` is not compacted.
+   */
+  count(start: Uint8Array, end: Uint8Array | undefined, atMain: number, looksMax?: number): number;
   /**
    * Walks keys in [start, end) live at `atMain` in key order. For each, the hit fields are set and
-   * `visit` is called; it returns false to stop. `keyBytes(slot)` copies the key out.
+   * `visit` is called; it returns false to stop. `keyBytes(slot)` copies the key out. After `looksMax` looks
+   * at a key, live or not, it stops too, at `resumeSlot`.
    */
   visit(
     start: Uint8Array,
     end: Uint8Array | undefined,
     atMain: number,
     visit: (slot: number) => boolean,
+    looksMax?: number,
   ): void;
+  /** Where the last `count` or `visit` stopped because of `looksMax`, or -1 when it did not. */
+  readonly resumeSlot: number;
   keyBytes(slot: number): Uint8Array;
 
   /** Facts of the newest put of a slot (after `put`, or when live). */

@@ -66,6 +66,10 @@ export class KeyTree {
   #exact = false;
   #inPrefix = false;
 
+  /** Where the last count or visit stopped because of its `looksMax`, or -1. */
+  resumeSlot = -1;
+  #looksLeft = 0;
+
   constructor(records: KeyRecords, history: KeyHistory) {
     this.#records = records;
     this.#history = history;
@@ -99,10 +103,13 @@ export class KeyTree {
 
   /**
    * Number of keys in [start, end) live at `atMain`. Subtrees in which no key was created or deleted since
-   * are not entered, so at the newest revision this takes two descents.
+   * are not entered, so at the newest revision this takes two descents. Elsewhere each key of a leaf is
+   * looked at; a leaf that begins after `looksMax` looks is where it stops (see KeyIndex).
    */
-  count(start: Uint8Array, end: Uint8Array | undefined, atMain: number): number {
+  count(start: Uint8Array, end: Uint8Array | undefined, atMain: number, looksMax: number): number {
+    this.resumeSlot = -1;
     if (end !== undefined && compareBytes(start, end) >= 0) return 0;
+    this.#looksLeft = looksMax;
     return this.#countBelow(this.#root, start, end, atMain);
   }
 
@@ -112,7 +119,9 @@ export class KeyTree {
     end: Uint8Array | undefined,
     atMain: number,
     visit: (slot: number) => boolean,
+    looksMax: number,
   ): void {
+    this.resumeSlot = -1;
     let endLeaf = 0;
     let endAt = 0;
     if (end !== undefined) {
@@ -123,6 +132,7 @@ export class KeyTree {
     }
     this.#descend(start, 0, start.length);
     let at = this.#leafAt;
+    let looksLeft = looksMax;
     for (let leaf = this.#leaf; leaf !== 0;) {
       const words = this.#chunkOf(leaf);
       const base = baseOf(leaf);
@@ -133,7 +143,16 @@ export class KeyTree {
           const entry = words[base + ENTRIES + at]!;
           if (entry < 0 && current) continue;
           const slot = entry < 0 ? ~entry : entry;
-          if (this.#history.seek(slot, atMain) && !visit(slot)) return;
+          if (looksLeft <= 0) {
+            this.resumeSlot = slot;
+            return;
+          }
+          looksLeft -= 1;
+          if (!this.#history.seek(slot, atMain)) continue;
+          const goesOn = visit(slot);
+          // The visitor may have counted or visited something itself.
+          this.resumeSlot = -1;
+          if (!goesOn) return;
         }
       }
       if (leaf === endLeaf) return;
@@ -271,6 +290,13 @@ export class KeyTree {
 
     let count = 0;
     if (!inner) {
+      if (!current && first <= last) {
+        if (this.#looksLeft <= 0) {
+          this.resumeSlot = slotAt(words, base, first);
+          return 0;
+        }
+        this.#looksLeft -= last - first + 1;
+      }
       for (let at = first; at <= last; at += 1) {
         const entry = words[base + ENTRIES + at]!;
         if (current) count += entry < 0 ? 0 : 1;
@@ -278,7 +304,7 @@ export class KeyTree {
       }
       return count;
     }
-    for (let at = first; at <= last; at += 1) {
+    for (let at = first; at <= last && this.resumeSlot < 0; at += 1) {
       const childStart = at === first ? start : undefined;
       const childEnd = at === last ? end : undefined;
       if (current && childStart === undefined && childEnd === undefined) count += words[base + LIVES + at]!;

@@ -30,6 +30,7 @@ export class ModelKeyIndex implements KeyIndex {
   hitSub = 0;
   hitCreateMain = 0;
   hitVersion = 0;
+  resumeSlot = -1;
 
   readonly #keys = new Map<string, ModelKey>();
   readonly #slots = new Map<number, ModelKey>();
@@ -103,12 +104,12 @@ export class ModelKeyIndex implements KeyIndex {
     return known !== undefined && this.#seekKey(known, atMain);
   }
 
-  count(start: Uint8Array, end: Uint8Array | undefined, atMain: number): number {
+  count(start: Uint8Array, end: Uint8Array | undefined, atMain: number, looksMax = Infinity): number {
     let count = 0;
     this.visit(start, end, atMain, () => {
       count += 1;
       return true;
-    });
+    }, looksMax);
     return count;
   }
 
@@ -117,18 +118,27 @@ export class ModelKeyIndex implements KeyIndex {
     end: Uint8Array | undefined,
     atMain: number,
     visit: (slot: number) => boolean,
+    looksMax = Infinity,
   ): void {
     const startText = keyText(start);
     const endText = end === undefined ? undefined : keyText(end);
+    let stoppedAt = -1;
+    let looksLeft = looksMax;
     this.#visits += 1;
     try {
       for (let i = this.#lowerBound(startText); i < this.#sorted.length; i += 1) {
         const text = this.#sorted[i]!;
         if (endText !== undefined && text >= endText) return;
         const known = this.#keys.get(text)!;
+        if (looksLeft <= 0) {
+          stoppedAt = known.slot;
+          return;
+        }
+        looksLeft -= 1;
         if (this.#seekKey(known, atMain) && !visit(known.slot)) return;
       }
     } finally {
+      this.resumeSlot = stoppedAt;
       this.#visits -= 1;
     }
   }

@@ -87,6 +87,9 @@ class Pair {
       for (const at of [this.main, atMain]) {
         assert.equal(arena.count(start, end, at), model.count(start, end, at), `count at ${at}`);
         assert.deepEqual(visitFacts(arena, start, end, at, limit), visitFacts(model, start, end, at, limit));
+        const looksMax = 1 + random(100);
+        assert.equal(countInSlices(arena, start, end, at, looksMax), model.count(start, end, at));
+        assert.equal(visitInSlices(arena, start, end, at, looksMax), model.count(start, end, at));
       }
     }
   }
@@ -124,6 +127,38 @@ function visitFacts(
     return facts.length < limit;
   });
   return facts;
+}
+
+function countInSlices(
+  index: KeyIndex,
+  start: Uint8Array,
+  end: Uint8Array | undefined,
+  atMain: number,
+  looksMax: number,
+): number {
+  let count = index.count(start, end, atMain, looksMax);
+  while (index.resumeSlot >= 0) count += index.count(index.keyBytes(index.resumeSlot), end, atMain, looksMax);
+  return count;
+}
+
+function visitInSlices(
+  index: KeyIndex,
+  start: Uint8Array,
+  end: Uint8Array | undefined,
+  atMain: number,
+  looksMax: number,
+): number {
+  let count = 0;
+  for (let from = start;; from = index.keyBytes(index.resumeSlot)) {
+    let visits = 0;
+    index.visit(from, end, atMain, () => {
+      visits += 1;
+      return true;
+    }, looksMax);
+    assert.ok(visits <= looksMax);
+    count += visits;
+    if (index.resumeSlot < 0) return count;
+  }
 }
 
 function kept(index: KeyIndex, atMain: number): string[] {
