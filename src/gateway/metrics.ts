@@ -304,35 +304,45 @@ function grpcLabels({ method }: Route): Record<string, string> {
   return { grpc_type: method.kind, grpc_service: method.service, grpc_method: method.name };
 }
 
-function processFamilies({ process, startedSeconds }: MetricsSources): MetricFamily[] {
+function processFamilies(sources: MetricsSources): MetricFamily[] {
   return [
     metric(
       "gauge",
       "process_resident_memory_bytes",
       "Resident memory size in bytes.",
-      () => process.residentBytes(),
+      () => sources.process.residentBytes(),
     ),
     metric(
       "counter",
       "process_cpu_seconds_total",
       "Total user and system CPU time spent in seconds.",
-      () => process.cpuSeconds(),
+      () => sources.process.cpuSeconds(),
     ),
     metric(
       "gauge",
       "process_start_time_seconds",
       "Start time of the process since unix epoch in seconds.",
-      () => startedSeconds,
+      () => sources.startedSeconds,
     ),
-    metric("gauge", "process_open_fds", "Number of open file descriptors.", () => process.openFiles() ?? 0),
+    metric(
+      "gauge",
+      "process_open_fds",
+      "Number of open file descriptors.",
+      () => sources.process.openFiles() ?? 0,
+    ),
     metric(
       "gauge",
       "process_max_fds",
       "Maximum number of open file descriptors.",
-      () => process.openFilesMax() ?? 0,
+      () => sources.process.openFilesMax() ?? 0,
     ),
-    metric("gauge", "os_fd_used", "The number of used file descriptors.", () => process.openFiles() ?? 0),
-    metric("gauge", "os_fd_limit", "The file descriptor limit.", () => process.openFilesMax() ?? 0),
+    metric(
+      "gauge",
+      "os_fd_used",
+      "The number of used file descriptors.",
+      () => sources.process.openFiles() ?? 0,
+    ),
+    metric("gauge", "os_fd_limit", "The file descriptor limit.", () => sources.process.openFilesMax() ?? 0),
   ];
 }
 
