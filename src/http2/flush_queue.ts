@@ -1,9 +1,9 @@
 import type { Clock } from "../ports/clock.ts";
 
-/** Output buffers begin with this and are kept for the next turn; one that grew past it is let go. */
+/** Output buffers begin with this: the replies of a turn, more often than not. */
 const BUFFER_BYTES = 65_536;
-/** Buffers kept: as many as connections have output in the same turn, within 4 MiB. */
-const BUFFERS_MAX = 64;
+/** Buffers are kept for the next turn up to this sum: many connections with little output, or a few with much. */
+const KEPT_BYTES_MAX = 4 << 20;
 
 export interface Flushable {
   /** Writes the output gathered so far. Never throws. */
@@ -18,6 +18,7 @@ export interface Flushable {
 export class FlushQueue {
   readonly #clock: Clock;
   readonly #buffers: Uint8Array[] = [];
+  #keptBytes = 0;
   #waiting: Flushable[] = [];
   #flushing: Flushable[] = [];
   #scheduled = false;
@@ -52,10 +53,15 @@ export class FlushQueue {
   }
 
   takeBuffer(): Uint8Array {
-    return this.#buffers.pop() ?? new Uint8Array(BUFFER_BYTES);
+    const buffer = this.#buffers.pop();
+    if (buffer === undefined) return new Uint8Array(BUFFER_BYTES);
+    this.#keptBytes -= buffer.length;
+    return buffer;
   }
 
   giveBuffer(buffer: Uint8Array): void {
-    if (buffer.length === BUFFER_BYTES && this.#buffers.length < BUFFERS_MAX) this.#buffers.push(buffer);
+    if (this.#keptBytes + buffer.length > KEPT_BYTES_MAX) return;
+    this.#keptBytes += buffer.length;
+    this.#buffers.push(buffer);
   }
 }
