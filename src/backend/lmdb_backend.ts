@@ -12,6 +12,7 @@ import {
 import type { Clock, Timer } from "../ports/clock.ts";
 import type { Files } from "../ports/files.ts";
 import { Batch, type BucketHandles, sortedRecords } from "./batch.ts";
+import { ByteSlab } from "./byte_slab.ts";
 import { textFromBytes } from "./byte_text.ts";
 import { compactCopy, copyPath } from "./defrag.ts";
 import { checkDataFile } from "./lmdb_file.ts";
@@ -26,7 +27,8 @@ export interface LmdbBackendOptions {
   /**
    * Called once, when a commit failed: the process must end. The kernel may have dropped the pages that it
    * could not write, so a later commit would only seem to succeed. Nothing is committed afterwards, and
-   * `commit()` does not resolve any more.
+   * `commit()` does not resolve any more. End it at once: when a page could not be written, lmdb-js 3.5.6
+   * overruns the buffer of an error message, and sometimes the C library aborts the process before this call.
    */
   readonly onFatal: (error: Error) => void;
   /** etcd's backend-batch-interval: the longest wait of a write for its commit to begin. */
@@ -53,6 +55,8 @@ const FILE_MODE = 0o600;
  */
 const PAGE_BYTES = 8192;
 const META_PAGES = 2;
+/** Sorts before every key. */
+const FIRST_KEY = Uint8Array.of(0);
 
 /** What of lmdb-js's native side is used beyond its typed surface; see `InstructionStream`. */
 interface NativeAddon {
@@ -116,6 +120,7 @@ export class LmdbBackend implements Backend {
   readonly #path: string;
   readonly #batchIntervalMs: number;
   readonly #batchLimit: number;
+  readonly #slab = new ByteSlab();
   readonly #lookupKey = new Uint8Array(REVISION_KEY_BYTES);
   #environment: Environment;
   #open: Batch;
@@ -210,11 +215,13 @@ export class LmdbBackend implements Backend {
 
   getRevision(main: number, sub: number): Uint8Array | undefined {
     const { revisions, deletedRevisions } = this.#open;
-    if (revisions.startsAtOrBefore(main, sub)) return revisions.get(main, sub);
+    if (revisions.startsAtOrBefore(main, sub)) return this.#copy(revisions.get(main, sub));
     if (!deletedRevisions.isEmpty && deletedRevisions.has(main, sub)) return undefined;
     const inFlight = this.#inFlight;
     if (inFlight !== undefined) {
-      if (inFlight.revisions.startsAtOrBefore(main, sub)) return inFlight.revisions.get(main, sub);
+      if (inFlight.revisions.startsAtOrBefore(main, sub)) {
+        return this.#copy(inFlight.revisions.get(main, sub));
+      }
       if (!inFlight.deletedRevisions.isEmpty && inFlight.deletedRevisions.has(main, sub)) return undefined;
     }
     writeRevisionKey(this.#lookupKey, main, sub, false);
@@ -435,7 +442,13 @@ export class LmdbBackend implements Backend {
     ) as Environment["root"];
     const tables = Object.fromEntries(
       // Always in this order, so that handles in the open batch hold for a new environment as well.
-      bucketNames.map((name) => [name, root.openDB(name, { keyEncoding: "binary", encoding: "binary" })]),
+      bucketNames.map((name) => [
+        name,
+        root.openDB(
+          name,
+          name === "key" ? this.#viewingCodec() : { keyEncoding: "binary", encoding: "binary" },
+        ),
+      ]),
     ) as unknown as Environment["tables"];
     return { root, tables };
   }
@@ -451,21 +464,47 @@ export class LmdbBackend implements Backend {
   }
 
   #readNewestRevision(): void {
-    for (const key of this.#environment.tables.key.getKeys({ reverse: true, limit: 1 })) {
+    for (const key of this.#environment.tables.key.getKeys({ reverse: true, end: FIRST_KEY, limit: 1 })) {
       this.#newestMain = revisionKeyMain(key);
       this.#newestSub = revisionKeySub(key);
     }
+  }
+
+  #copy(found: Uint8Array | undefined): Uint8Array | undefined {
+    return found === undefined ? undefined : this.#slab.copy(found);
   }
 
   /** A copy of a record's value. */
   #read(table: Table, key: Uint8Array): Uint8Array | undefined {
     const bytes = table.getBinaryFast(key) as ValueBytes | undefined;
     if (bytes === undefined) return undefined;
+    return this.#slab.copy(this.#view(bytes, table.lastSize));
+  }
+
+  /** The value that lmdb-js has just read, as a plain view; good until it reads again. */
+  #view(bytes: ValueBytes, length: number): Uint8Array {
     if (bytes !== this.#valueBytes) {
       this.#valueBytes = bytes;
       this.#valueView = new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.maxLength ?? bytes.length);
     }
-    return this.#valueView.slice(0, table.lastSize);
+    return this.#valueView.subarray(0, length);
+  }
+
+  /** Has a scan of bucket "key" see keys and values where lmdb-js put them, not in copies of 0.5 us each. */
+  #viewingCodec(): lmdb.DatabaseOptions {
+    return {
+      keyEncoder: {
+        writeKey(key: Uint8Array, target: Uint8Array, start: number): number {
+          target.set(key, start);
+          return start + key.length;
+        },
+        readKey: (target: Uint8Array, start: number, end: number) => target.subarray(start, end),
+      },
+      encoder: {
+        encode: (value: Uint8Array) => value,
+        decode: (bytes: ValueBytes, length: number) => this.#view(bytes, length),
+      },
+    } as unknown as lmdb.DatabaseOptions;
   }
 
   /** Visits records in LMDB up to the first one that is in memory as well. */

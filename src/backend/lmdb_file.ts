@@ -1,16 +1,16 @@
 import type { Files, ReadableFile } from "../ports/files.ts";
 import { FileError } from "../ports/files.ts";
+import { findBrokenPage, PAGE_FLAGS_AT, PAGE_HEADER_BYTES, rootOf, TREE_HEAD_BYTES } from "./lmdb_tree.ts";
 
 /** LMDB's file stamp, and the format version of the LMDB in lmdb-js 3. */
 const MAGIC = 0xbeefc0de;
 const DATA_VERSION = 2;
-const PAGE_HEADER_BYTES = 24;
 const META_FLAG = 0x08;
-/** Page number and flags of a page header; magic, version, page size, last page and transaction of a meta page. */
-const FLAGS_AT = 18;
+/** Places in a meta page: stamp, version, page size, heads of the free list and of the main tree, and so on. */
 const MAGIC_AT = PAGE_HEADER_BYTES;
 const VERSION_AT = PAGE_HEADER_BYTES + 4;
 const PAGE_BYTES_AT = PAGE_HEADER_BYTES + 24;
+const TREES_AT = PAGE_HEADER_BYTES + 24;
 const LAST_PAGE_AT = PAGE_HEADER_BYTES + 120;
 const TRANSACTION_AT = PAGE_HEADER_BYTES + 128;
 const META_BYTES = PAGE_HEADER_BYTES + 144;
@@ -20,6 +20,8 @@ interface Meta {
   readonly pageBytes: number;
   readonly lastPage: number;
   readonly transaction: number;
+  /** Root pages of the free list and of the tree of named databases. */
+  readonly roots: readonly number[];
 }
 
 /**
@@ -35,8 +37,12 @@ export function checkDataFile(files: Files, path: string): void {
     const second = readMeta(file, path, first.pageBytes);
     const newest = second.transaction > first.transaction ? second : first;
     const neededBytes = (newest.lastPage + 1) * newest.pageBytes;
-    if (file.sizeBytes < neededBytes) {
-      throw damaged(path, `it is truncated: ${file.sizeBytes} bytes of at least ${neededBytes}`);
+    if (file.sizeBytes >= neededBytes) return;
+    // A file may be shorter than its pages, when the last ones are free: a transaction took and freed them
+    // before they were ever written. Only whoever follows the trees can tell that from a truncated file.
+    const problem = findBrokenPage(file, newest.pageBytes, newest.roots);
+    if (problem !== undefined) {
+      throw damaged(path, `it is truncated: ${file.sizeBytes} bytes of ${neededBytes}, and ${problem}`);
     }
   } finally {
     file.close();
@@ -49,7 +55,7 @@ function readMeta(file: ReadableFile, path: string, position: number): Meta {
     throw damaged(path, `it ends within its first pages: ${file.sizeBytes} bytes`);
   }
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-  const isMeta = (view.getUint16(FLAGS_AT, true) & META_FLAG) !== 0;
+  const isMeta = (view.getUint16(PAGE_FLAGS_AT, true) & META_FLAG) !== 0;
   if (!isMeta || view.getUint32(MAGIC_AT, true) !== MAGIC) throw damaged(path, "it is not an LMDB file");
   const version = view.getUint32(VERSION_AT, true) & 0xffff;
   if (version !== DATA_VERSION) {
@@ -63,6 +69,9 @@ function readMeta(file: ReadableFile, path: string, position: number): Meta {
     pageBytes,
     lastPage: Number(view.getBigUint64(LAST_PAGE_AT, true)),
     transaction: Number(view.getBigUint64(TRANSACTION_AT, true)),
+    roots: [rootOf(bytes, TREES_AT), rootOf(bytes, TREES_AT + TREE_HEAD_BYTES)].filter((root) =>
+      root !== undefined
+    ),
   };
 }
 

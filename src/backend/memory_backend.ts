@@ -2,6 +2,7 @@ import { assert } from "../base/assert.ts";
 import { type Backend, type BucketName, bucketNames } from "../mvcc/backend.ts";
 import { RevisionRun, type RevisionVisit } from "./revision_run.ts";
 import { sortedRecords } from "./batch.ts";
+import { ByteSlab } from "./byte_slab.ts";
 import { textFromBytes } from "./byte_text.ts";
 import { CONSISTENT_INDEX_KEY, encodeUint64, TERM_KEY } from "./schema/meta_table.ts";
 
@@ -14,6 +15,7 @@ const EMPTY_SIZE_BYTES = 4096;
  */
 export class MemoryBackend implements Backend {
   readonly #revisions = new RevisionRun();
+  readonly #slab = new ByteSlab();
   readonly #buckets = new Map<BucketName, Map<string, Uint8Array>>();
   #smallBytes = 0;
   #consistentIndex = 0;
@@ -57,7 +59,8 @@ export class MemoryBackend implements Backend {
   }
 
   getRevision(main: number, sub: number): Uint8Array | undefined {
-    return this.#revisions.get(main, sub);
+    const found = this.#revisions.get(main, sub);
+    return found === undefined ? undefined : this.#slab.copy(found);
   }
 
   deleteRevision(main: number, sub: number, tombstone: boolean): void {

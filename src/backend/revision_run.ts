@@ -73,12 +73,12 @@ export class RevisionRun {
     return last;
   }
 
-  /** A copy of the bytes of a record that is not a tombstone. */
+  /** The bytes of a record that is not a tombstone: a view, good until the run changes. */
   get(main: number, sub: number): Uint8Array | undefined {
     const chunk = this.#chunks[this.#chunkOf(main, sub)];
     if (chunk === undefined) return undefined;
     const at = chunk.find(main, sub);
-    return at >= 0 && chunk.kinds[at] === LIVE ? chunk.bytesAt(at).slice() : undefined;
+    return at >= 0 && chunk.kinds[at] === LIVE ? chunk.bytesAt(at) : undefined;
   }
 
   /** Removes a record; false when there is none of that kind. */

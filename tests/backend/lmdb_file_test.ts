@@ -1,0 +1,120 @@
+import assert from "node:assert/strict";
+import { closeSync, openSync, readFileSync, statSync, truncateSync, writeFileSync, writeSync } from "node:fs";
+import { test } from "node:test";
+import { FileError } from "../../src/ports/files.ts";
+import { dumpBackend } from "./backend_suite.ts";
+import { applyEntry } from "./entry_script.ts";
+import { inDirectory, openLmdb } from "./lmdb_harness.ts";
+
+const PAGE_BYTES = 8192;
+
+function patch(path: string, position: number, bytes: readonly number[]): void {
+  const descriptor = openSync(path, "r+");
+  writeSync(descriptor, Uint8Array.from(bytes), 0, bytes.length, position);
+  closeSync(descriptor);
+}
+
+async function makeDatabase(directory: string): Promise<string> {
+  const backend = openLmdb(directory);
+  for (let index = 1; index <= 200; index += 1) applyEntry(backend, index);
+  await backend.close();
+  return `${directory}/data.mdb`;
+}
+
+const damages: { name: string; damage: (path: string) => void; message: RegExp }[] = [
+  {
+    name: "of zeros",
+    damage: (path) => writeFileSync(path, new Uint8Array(100_000)),
+    message: /not an LMDB file/,
+  },
+  {
+    name: "of text",
+    damage: (path) => writeFileSync(path, "hello ".repeat(9000)),
+    message: /not an LMDB file/,
+  },
+  {
+    name: "of a few bytes",
+    damage: (path) => writeFileSync(path, "x"),
+    message: /ends within its first pages/,
+  },
+  { name: "cut in the first page", damage: (path) => truncateSync(path, 4000), message: /first pages/ },
+  { name: "cut after the first page", damage: (path) => truncateSync(path, 9000), message: /truncated/ },
+  {
+    name: "cut after the meta pages",
+    damage: (path) => truncateSync(path, 2 * PAGE_BYTES),
+    message: /truncated/,
+  },
+  {
+    name: "cut in the middle",
+    damage: (path) => truncateSync(path, Math.floor(statSync(path).size / 2)),
+    message: /truncated: \d+ bytes of \d+, and page \d+ is missing/,
+  },
+  { name: "with a bad stamp", damage: (path) => patch(path, 24, [1, 2, 3, 4]), message: /not an LMDB file/ },
+  {
+    name: "with a bad second stamp",
+    damage: (path) => patch(path, PAGE_BYTES + 24, [0]),
+    message: /not an LMDB/,
+  },
+  { name: "of another format", damage: (path) => patch(path, 28, [3, 0]), message: /format version 3/ },
+  {
+    name: "with a strange page size",
+    damage: (path) => patch(path, 48, [7, 0, 0, 0]),
+    message: /page size is 7/,
+  },
+];
+
+for (const { name, damage, message } of damages) {
+  test(`LmdbBackend refuses a file ${name}`, () =>
+    inDirectory(async (directory) => {
+      const path = await makeDatabase(directory);
+      damage(path);
+      assert.throws(() => openLmdb(directory), (error) => {
+        assert.ok(error instanceof FileError);
+        assert.match(error.message, message);
+        return true;
+      });
+    }));
+}
+
+test("LmdbBackend opens an empty file as a new database", () =>
+  inDirectory(async (directory) => {
+    writeFileSync(`${directory}/data.mdb`, "");
+    const backend = openLmdb(directory);
+    assert.equal(backend.durableIndex, 0);
+    await backend.close();
+  }));
+
+test("LmdbBackend opens a file that lacks only free pages, and no shorter one", () =>
+  inDirectory(async (directory) => {
+    const backend = openLmdb(directory);
+    backend.putRevision(1, 0, false, new Uint8Array(100_000));
+    for (let main = 2; main < 400; main += 1) backend.putRevision(main, 0, false, new Uint8Array(1000));
+    backend.endEntry(1, 1);
+    await backend.commit();
+    for (let main = 2; main < 400; main += 1) backend.deleteRevision(main, 0, false);
+    // Twice, so that roots at the end of the file have moved to pages freed before.
+    for (let index = 2; index < 8; index += 1) {
+      backend.endEntry(index, 1);
+      await backend.commit();
+    }
+    const before = dumpBackend(backend, ["meta"]);
+    await backend.close();
+
+    const path = `${directory}/data.mdb`;
+    const whole = readFileSync(path);
+    let opened = 0;
+    for (let pages = whole.length / PAGE_BYTES; pages >= 2; pages -= 1) {
+      writeFileSync(path, whole.subarray(0, pages * PAGE_BYTES));
+      try {
+        const shorter = openLmdb(directory);
+        assert.deepEqual(dumpBackend(shorter, ["meta"]), before);
+        await shorter.close();
+        opened += 1;
+      } catch (error) {
+        assert.ok(error instanceof FileError);
+        assert.match(error.message, /truncated/);
+        break;
+      }
+    }
+    assert.ok(opened > 1 && opened < whole.length / PAGE_BYTES - 2, `opened ${opened}`);
+  }));
