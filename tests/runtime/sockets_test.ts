@@ -186,6 +186,45 @@ test("write() lets go of memory that it calls free, and chunks stay as they were
   await listener.close();
 });
 
+test("pause() stops the delivery and resume() goes on where it stopped", async () => {
+  const bytes = 2_000_000;
+  const arrived = new Received();
+  let server: ByteStream | undefined;
+  let paused = false;
+  const listener = await sockets.listen(loopback, {
+    ...calm,
+    onRaw(stream) {
+      server = stream;
+      stream.handler = {
+        onData(chunk) {
+          assert.equal(paused, false, "nothing comes while paused");
+          arrived.onData(chunk);
+          paused = true;
+          stream.pause();
+        },
+        onDrain() {},
+        onEnd: () => arrived.onEnd(),
+        onClose: (error) => arrived.onClose(error),
+      };
+    },
+  });
+  const stream = await sockets.connect(listener.address, { timeoutMs: 5000 });
+  stream.handler = new Received();
+  const sent = new Uint8Array(bytes);
+  for (let i = 0; i < bytes; i += 1) sent[i] = (i * 7) >>> 5;
+  stream.write(sent);
+  stream.end();
+  for (let turns = 0; !arrived.ended && turns < 10_000; turns += 1) {
+    await new Promise((resolve) => setTimeout(resolve, turns < 3 ? 30 : 0));
+    paused = false;
+    server?.resume();
+  }
+  assert.ok(equalBytes(arrived.bytes, sent));
+  server!.destroy();
+  stream.destroy();
+  await listener.close();
+});
+
 test("end() closes one direction only", async () => {
   const listener = await sockets.listen(loopback, {
     ...calm,

@@ -5,7 +5,8 @@ import { digest } from "../node_compat/digest.ts";
 import { entropy } from "../node_compat/entropy.ts";
 import { files } from "../node_compat/files.ts";
 import { createProcess } from "../node_compat/process.ts";
-import { sockets } from "../node_compat/sockets.ts";
+import { createSockets } from "../node_compat/sockets.ts";
+import { bunSocketStream } from "./byte_stream.ts";
 
 export const runtime: Runtime = {
   files,
@@ -14,5 +15,5 @@ export const runtime: Runtime = {
   digest,
   compression,
   process: createProcess("bun"),
-  sockets,
+  sockets: createSockets(bunSocketStream),
 };

@@ -1,11 +1,12 @@
 import type { Runtime } from "../../ports/runtime.ts";
+import { socketStream } from "../node_compat/byte_stream.ts";
 import { clock } from "../node_compat/clock.ts";
 import { compression } from "../node_compat/compression.ts";
 import { digest } from "../node_compat/digest.ts";
 import { entropy } from "../node_compat/entropy.ts";
 import { files } from "../node_compat/files.ts";
 import { createProcess } from "../node_compat/process.ts";
-import { sockets } from "../node_compat/sockets.ts";
+import { createSockets } from "../node_compat/sockets.ts";
 
 export const runtime: Runtime = {
   files,
@@ -14,5 +15,5 @@ export const runtime: Runtime = {
   digest,
   compression,
   process: createProcess("node"),
-  sockets,
+  sockets: createSockets(socketStream),
 };

@@ -1,23 +1,28 @@
 import type { Socket } from "node:net";
 import type { ByteStream, ByteStreamHandler, PeerInfo, TlsPeerInfo } from "../../ports/sockets.ts";
 
+/** Makes the stream of a connected socket. */
+export type StreamOf = (socket: Socket, peer: PeerInfo) => ByteStream;
+
+export const socketStream: StreamOf = (socket, peer) => new SocketStream(socket, peer);
+
 /** A `node:net` or `node:tls` socket, connected and with its handshake done, as a `ByteStream`. */
 export class SocketStream implements ByteStream {
   readonly peer: PeerInfo;
-  readonly #socket: Socket;
+  protected readonly socket: Socket;
   #handler: ByteStreamHandler | undefined;
   #error: Error | undefined;
   #closed = false;
   #drainOwed = false;
   /** Given to every write, so that a write makes no closure. */
   readonly #written = (): void => {
-    if (!this.#drainOwed || this.#socket.writableLength > 0) return;
+    if (!this.#drainOwed || this.socket.writableLength > 0) return;
     this.#drainOwed = false;
     this.#handler?.onDrain();
   };
 
   constructor(socket: Socket, peer: PeerInfo) {
-    this.#socket = socket;
+    this.socket = socket;
     this.peer = peer;
     socket.on("error", (error) => {
       this.#error = error;
@@ -41,13 +46,17 @@ export class SocketStream implements ByteStream {
       queueMicrotask(() => this.#handler?.onClose(this.#error));
       return;
     }
-    this.#socket.on("data", (chunk: Uint8Array) => this.#handler?.onData(plainBytes(chunk)));
-    this.#socket.on("end", () => this.#handler?.onEnd());
-    this.#socket.resume(); // It may have been paused when it was handed over.
+    this.startReading();
+  }
+
+  protected startReading(): void {
+    this.socket.on("data", (chunk: Uint8Array) => this.#handler?.onData(plainBytes(chunk)));
+    this.socket.on("end", () => this.#handler?.onEnd());
+    this.socket.resume(); // It may have been paused when it was handed over.
   }
 
   write(bytes: Uint8Array): "free" | "held" {
-    const socket = this.#socket;
+    const socket = this.socket;
     // After the end there is nobody to send to: the bytes are dropped.
     if (this.#closed || socket.destroyed || socket.writableEnded) return "free";
     socket.write(bytes, this.#written);
@@ -57,23 +66,23 @@ export class SocketStream implements ByteStream {
   }
 
   get queuedBytes(): number {
-    return this.#closed ? 0 : this.#socket.writableLength;
+    return this.#closed ? 0 : this.socket.writableLength;
   }
 
   pause(): void {
-    this.#socket.pause();
+    this.socket.pause();
   }
 
   resume(): void {
-    this.#socket.resume();
+    this.socket.resume();
   }
 
   end(): void {
-    this.#socket.end();
+    this.socket.end();
   }
 
   destroy(): void {
-    this.#socket.destroy();
+    this.socket.destroy();
   }
 }
 

@@ -4,14 +4,18 @@ import { connect as connectTls } from "node:tls";
 import type { TLSSocket } from "node:tls";
 import { SocketError } from "../../ports/sockets.ts";
 import type { ByteStream, ConnectOptions, SocketAddress } from "../../ports/sockets.ts";
-import { peerInfo, SocketStream } from "./byte_stream.ts";
+import { peerInfo, type StreamOf } from "./byte_stream.ts";
 import { socketError } from "./socket_errors.ts";
 import { clientTlsOptions, tlsPeerInfo } from "./tls.ts";
 
 /** How long a connection may be silent before the kernel asks whether the peer is still there. */
 export const KEEPALIVE_PROBE_AFTER_MS = 30_000;
 
-export function connect(address: SocketAddress, options: ConnectOptions): Promise<ByteStream> {
+export function connect(
+  address: SocketAddress,
+  options: ConnectOptions,
+  streamOf: StreamOf,
+): Promise<ByteStream> {
   const { tls } = options;
   const target = {
     ...(address.kind === "tcp" ? { host: address.host, port: address.port } : { path: address.path }),
@@ -47,7 +51,7 @@ export function connect(address: SocketAddress, options: ConnectOptions): Promis
       clearTimeout(timer);
       socket.removeListener("close", closed);
       const tlsInfo = tls === undefined ? undefined : tlsPeerInfo(socket as TLSSocket);
-      const stream = new SocketStream(socket, peerInfo(socket, tlsInfo));
+      const stream = streamOf(socket, peerInfo(socket, tlsInfo));
       // Only now: between the two there would be an error without a listener.
       socket.removeListener("error", fail);
       resolve(stream);

@@ -10,7 +10,7 @@ import type {
   SocketAddress,
   TlsPeerInfo,
 } from "../../ports/sockets.ts";
-import { hostPort, peerInfo, SocketStream } from "./byte_stream.ts";
+import { hostPort, peerInfo, type StreamOf } from "./byte_stream.ts";
 import { KEEPALIVE_PROBE_AFTER_MS } from "./connect.ts";
 import { Http1Server } from "./http1.ts";
 import { socketError } from "./socket_errors.ts";
@@ -23,14 +23,19 @@ const HTTP2_PREFACE = new TextEncoder().encode("PRI * HTTP/2.0\r\n");
 /** The content type of a record that carries a TLS handshake (RFC 8446 §5.1). */
 const TLS_HANDSHAKE = 0x16;
 
-export async function listen(address: SocketAddress, options: ListenOptions): Promise<Listener> {
-  const listener = new NodeListener(address, options);
+export async function listen(
+  address: SocketAddress,
+  options: ListenOptions,
+  streamOf: StreamOf,
+): Promise<Listener> {
+  const listener = new NodeListener(address, options, streamOf);
   await listener.bind();
   return listener;
 }
 
 class NodeListener implements Listener {
   readonly #options: ListenOptions;
+  readonly #streamOf: StreamOf;
   readonly #server: TcpServer;
   readonly #http1: Http1Server | undefined;
   readonly #tls: TlsAcceptor | undefined;
@@ -42,8 +47,9 @@ class NodeListener implements Listener {
   /** Set by `#close`. */
   #allGone: (() => void) | undefined;
 
-  constructor(address: SocketAddress, options: ListenOptions) {
+  constructor(address: SocketAddress, options: ListenOptions, streamOf: StreamOf) {
     this.#address = address;
+    this.#streamOf = streamOf;
     this.#options = options;
     if (options.http1 !== undefined || options.http1Native !== undefined) {
       this.#http1 = new Http1Server(options.http1, options.http1Native, options.http1HeadTimeoutMs);
@@ -147,13 +153,13 @@ class NodeListener implements Listener {
 
   #routePlain(socket: Socket): void {
     const peer = peerInfo(socket, undefined);
-    if (this.#options.onRaw !== undefined) this.#options.onRaw(new SocketStream(socket, peer));
+    if (this.#options.onRaw !== undefined) this.#options.onRaw(this.#streamOf(socket, peer));
     else this.#routeByPreface(socket, peer);
   }
 
   #routeSecure(socket: Socket, tls: TlsPeerInfo): void {
     const peer = peerInfo(socket, tls);
-    if (this.#options.onRaw !== undefined) this.#options.onRaw(new SocketStream(socket, peer));
+    if (this.#options.onRaw !== undefined) this.#options.onRaw(this.#streamOf(socket, peer));
     else if (tls.alpnProtocol === "h2") this.#toHttp2(socket, peer);
     else if (tls.alpnProtocol === "http/1.1") this.#toHttp1(socket, peer);
     else this.#routeByPreface(socket, peer);
@@ -169,7 +175,7 @@ class NodeListener implements Listener {
   #toHttp2(socket: Socket, peer: PeerInfo): void {
     const { onHttp2 } = this.#options;
     if (onHttp2 === undefined) this.#reject(socket, "no handler", "HTTP/2 is not served here");
-    else onHttp2(new SocketStream(socket, peer));
+    else onHttp2(this.#streamOf(socket, peer));
   }
 
   #toHttp1(socket: Socket, peer: PeerInfo): void {
