@@ -27,7 +27,11 @@ export interface RequestHandler {
   onRequest(stream: ServerStream, head: RequestHead, endStream: boolean): RequestBody;
 }
 
-/** Takes the body of one request. */
+/**
+ * Takes the body of one request. Once the response's END_STREAM has been written nothing is called any more, even if
+ * the client has not ended its request: whoever ends the response cleans up. While parked output still waits to be
+ * sent, `onReset` may come.
+ */
 export interface RequestBody {
   /**
    * `chunk[start, end)` is the payload of one DATA frame, padding removed. The memory stays valid and
@@ -38,7 +42,7 @@ export interface RequestBody {
   onEnd(trailers: readonly HeaderField[]): void;
   /** The stream was reset, by either side, or its connection ended. Nothing more comes or can be sent. */
   onReset(errorCode: number): void;
-  /** The parked output has fallen below the low-water mark again. */
+  /** The parked output has fallen to the low-water mark, or all of it is sent. */
   onWritable(): void;
 }
 
@@ -64,12 +68,16 @@ export interface ServerStream {
   finishData(endStream: boolean): void;
   /** Sends a payload that exists already; the stream keeps `bytes` until they are sent. */
   sendData(bytes: Uint8Array, endStream: boolean): void;
-  /** Bytes parked on this stream for want of window, and those its connection has not yet given to the kernel. */
+  /**
+   * Bytes of data parked on this stream: for want of window, or because its connection holds as much output as it may
+   * (`outputBytesMax`) that the kernel has not taken. `onWritable` follows whenever this has not been 0.
+   */
   readonly bufferedBytes: number;
   reset(errorCode: number): void;
   /**
    * By default window credit for received data is returned at once. While held, it is returned only by
-   * `releaseCredit(bytes)`: the way to push back on a client that streams.
+   * `releaseCredit(bytes)`: the way to push back on a client that streams. What is held is missing from the
+   * connection's window too, which bounds what all streams of a client can make us keep.
    */
   holdCredit(): void;
   releaseCredit(bytes: number): void;
