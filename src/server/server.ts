@@ -135,6 +135,7 @@ export class EtcdServer {
       apply: (entry, proposal) => this.#apply(entry, proposal),
       onApplied: () => {
         this.#barrier.onApplied(this.appliedIndex);
+        if (this.leader === 0n) this.#campaignAlone();
         flush();
       },
       onSoftState: (state) => this.#onSoftState(state),
@@ -145,17 +146,10 @@ export class EtcdServer {
 
   /** Starts raft; resolves when the member is known to the cluster and may serve. */
   async start(): Promise<void> {
-    const { clock, log } = this.#ports;
+    const { clock } = this.#ports;
     this.#updateVoters();
     this.#loop.start();
-    if (this.#isSingleVoter) {
-      // Nobody else could be leader: there is nothing to wait for.
-      log.info("started as single-node; fast-forwarding election ticks", {
-        "local-member-id": hexId(this.cluster.localId),
-      });
-      this.#node.campaign();
-      this.#loop.wake();
-    }
+    this.#campaignAlone();
     this.#stalledReads = clock.every(this.config.heartbeatMs, () => this.#barrier.onTick());
     this.#release.start(clock);
     if (this.store.compactionPending) this.#compactInBackground();
@@ -373,6 +367,15 @@ export class EtcdServer {
     const { voters, votersOutgoing } = this.#node.confState;
     this.#isSingleVoter = votersOutgoing.length === 0 && voters.length === 1 &&
       voters[0] === this.cluster.localId;
+  }
+
+  /** Without other voters there is nothing to wait for. Refused while a configuration change is unapplied. */
+  #campaignAlone(): void {
+    if (!this.#isSingleVoter || this.leader !== 0n || !this.#node.campaign()) return;
+    this.#ports.log.info("started as single-node; fast-forwarding election ticks", {
+      "local-member-id": hexId(this.cluster.localId),
+    });
+    this.#loop.wake();
   }
 
   /** An entry of the current term is applied: what older leaders committed is applied with it. */

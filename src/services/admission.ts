@@ -9,19 +9,25 @@ const OTHER_VERSIONS = "other";
 
 /** Requests counted by kind and by the API version that the client claims. */
 export class ClientRequests {
-  readonly #counts = new Map<string, { readonly type: string; readonly version: string; count: number }>();
+  readonly #counts = new Map<string, { unary: number; stream: number }>();
 
   add(type: "unary" | "stream", version: string): void {
-    const key = `${type} ${version}`;
-    const counter = this.#counts.get(key);
-    if (counter !== undefined) counter.count += 1;
-    else if (version === OTHER_VERSIONS || this.#counts.size < CLIENT_VERSIONS_MAX) {
-      this.#counts.set(key, { type, version, count: 1 });
-    } else this.add(type, OTHER_VERSIONS);
+    let counts = this.#counts.get(version);
+    if (counts === undefined) {
+      if (this.#counts.size >= CLIENT_VERSIONS_MAX && version !== OTHER_VERSIONS) {
+        return this.add(type, OTHER_VERSIONS);
+      }
+      counts = { unary: 0, stream: 0 };
+      this.#counts.set(version, counts);
+    }
+    counts[type] += 1;
   }
 
-  list(): readonly { readonly type: string; readonly version: string; readonly count: number }[] {
-    return [...this.#counts.values()];
+  list(): { readonly type: string; readonly version: string; readonly count: number }[] {
+    return [...this.#counts].flatMap(([version, { unary, stream }]) => [
+      ...(unary > 0 ? [{ type: "unary", version, count: unary }] : []),
+      ...(stream > 0 ? [{ type: "stream", version, count: stream }] : []),
+    ]);
   }
 }
 
