@@ -53,8 +53,6 @@ export class KeyHistory {
   readonly #cells = new RevisionArena();
   /** Where the last located revision is: a cell, or 0 for the record itself. */
   #hitCell = 0;
-  /** The cell in front of `#hitCell`, or 0 when the record is. */
-  #hitLink = 0;
 
   constructor(records: KeyRecords) {
     this.#records = records;
@@ -78,7 +76,6 @@ export class KeyHistory {
     const records = this.#records;
     if (records.main(slot) > atMain) return this.#locateOlder(slot, atMain);
     this.#hitCell = 0;
-    this.#hitLink = 0;
     if (this.seek(slot, atMain)) return FOUND_PUT;
     this.hitMain = records.main(slot);
     this.hitSub = records.sub(slot);
@@ -112,20 +109,21 @@ export class KeyHistory {
 
   /**
    * Frees the revisions of a key that nobody reads after a compaction at `atMain` (see KeyIndex), and
-   * reports the one at or before it that stays. True when nothing of the key is left.
+   * reports the one at or before it that stays. True when nothing of the key is left. A tombstone that goes
+   * while newer revisions stay keeps its cell until a later compaction; it ends the walks that come to it.
    */
   compact(slot: number, atMain: number, keep: (main: number, sub: number) => void): boolean {
     const found = this.locate(slot, atMain);
     if (found === MISSING) return false;
-    const drops = found === FOUND_TOMBSTONE && this.hitMain < atMain;
-    if (!drops) keep(this.hitMain, this.hitSub);
-    const last = drops || this.#hitCell === 0 ? this.#hitLink : this.#lastCellOf(this.#hitCell);
-    if (last !== 0) this.#cells.cutAfter(last);
-    else {
-      this.#cells.freeChain(this.#records.history(slot));
-      this.#records.setHistory(slot, 0);
+    const goes = found === FOUND_TOMBSTONE && this.hitMain < atMain;
+    if (!goes) keep(this.hitMain, this.hitSub);
+    if (this.#hitCell !== 0) {
+      this.#cells.cutAfter(this.#lastCellOf(this.#hitCell));
+      return false;
     }
-    return drops && this.#hitCell === 0;
+    this.#cells.freeChain(this.#records.history(slot));
+    this.#records.setHistory(slot, 0);
+    return goes;
   }
 
   get memoryBytes(): number {
@@ -140,7 +138,6 @@ export class KeyHistory {
     let createMain = records.createMain(slot);
     let version = records.version(slot);
     if (!records.isTombstone(slot)) version -= 1;
-    let link = 0;
     let cell = records.history(slot);
     while (cell !== 0) {
       const first = cells.first(cell);
@@ -177,16 +174,15 @@ export class KeyHistory {
         }
         if (main <= atMain) {
           this.#hitCell = cell;
-          this.#hitLink = link;
           this.hitMain = main;
           this.hitSub = kind === WIDE ? cells.first(last) : second & NARROW_SUB_MASK;
           this.hitCreateMain = createMain;
           this.hitVersion = version;
           return tombstone ? FOUND_TOMBSTONE : FOUND_PUT;
         }
-        if (!tombstone) version -= 1;
+        // After a tombstone comes a mark that sets the version.
+        version -= 1;
       }
-      link = last;
       cell = cells.next(last);
     }
     return MISSING;

@@ -181,7 +181,7 @@ export class KeyTree {
   #descend(bytes: Uint8Array, start: number, length: number): void {
     let node = this.#root;
     let level = 0;
-    // So many bytes of the key are known to be those of all keys below `node`.
+    // In so many bytes the key is known to agree with the first key below `node`.
     let verified = 0;
     for (;;) {
       const words = this.#chunkOf(node);
@@ -194,8 +194,7 @@ export class KeyTree {
         return;
       }
       const child = this.#exact || at === 0 ? at : at - 1;
-      // The entries on both sides of a child bound its keys; those of the last may leave the common bytes.
-      if (this.#inPrefix && child < words[base + COUNT]! - 1) verified = words[base + SKIP]!;
+      if (this.#inPrefix) verified = words[base + SKIP]!;
       this.#pathNodes[level] = node;
       this.#pathChildren[level] = child;
       level += 1;
