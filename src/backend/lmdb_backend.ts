@@ -159,7 +159,10 @@ export class LmdbBackend implements Backend {
     options.files.remove(copyPath(this.#path));
     const isNew = !options.files.exists(this.#path);
     this.#environment = this.#openEnvironment();
-    if (isNew) options.files.syncDirectory(options.directory);
+    if (isNew) {
+      options.files.syncDirectory(options.directory);
+      options.files.syncDirectory(parentOf(options.directory));
+    }
     this.#open = this.#newBatch(new ChunkPool());
     const stored = readConsistentIndex(this);
     this.#consistentIndex = stored.index;
@@ -437,7 +440,8 @@ export class LmdbBackend implements Backend {
         safeRestore: true,
         // Not set, on purpose: useWritemap (a full disk would be SIGBUS), noSync, noMetaSync (lost commits),
         // noMemInit (unused parts of pages would hold whatever the heap held, secrets too), noReadAhead (with
-        // it the scan at start-up reads one page at a time).
+        // it the scan at start-up reads one page at a time). maxReaders stays at 126: two are used, by reads of
+        // this thread and by the copy of a defragmentation.
       } as lmdb.RootDatabaseOptionsWithPath & { readonly permissionsMode: number },
     ) as Environment["root"];
     const tables = Object.fromEntries(
@@ -543,6 +547,11 @@ export class LmdbBackend implements Backend {
     }
     return pages * PAGE_BYTES;
   }
+}
+
+function parentOf(path: string): string {
+  const slash = path.lastIndexOf("/");
+  return slash < 0 ? "." : path.slice(0, slash + 1);
 }
 
 function errorOf(code: number): unknown {
