@@ -11,67 +11,74 @@ export class KeyOrderCursor implements RangeCursor {
   readonly readMain: number;
   done = false;
   more = false;
-  count = -1;
+  count = 0;
   readonly #plan: RangePlan;
   #from: Uint8Array;
-  #seen = 0;
   #produced = 0;
-  #isCounting = false;
+  /** Set once the limit is reached: counts the rest. */
+  #counter: RangeCounter | undefined;
 
   constructor(plan: RangePlan) {
     this.#plan = plan;
     this.revision = plan.revision;
     this.readMain = plan.readMain;
     this.#from = plan.start;
-    // At the current revision the index counts without a walk, and it may not be current any more later.
-    if (plan.limit !== Infinity && plan.readMain === plan.revision) {
-      this.count = plan.source.index.count(plan.start, plan.end, plan.readMain);
-    }
   }
 
   next(keysMax: number, bytesMax: number): Uint8Array[] {
     assert(!this.done, "A range goes on after its end");
-    const plan = this.#plan;
-    const { source, options, limit } = plan;
-    checkReadable(plan);
-    const { index } = source;
-    const keysOnly = options.keysOnly === true;
-    const filtered = hasRevisionFilters(options);
+    checkReadable(this.#plan);
     const kvs: Uint8Array[] = [];
-    let bytes = 0;
-    let visited = 0;
-    let paused = false;
-    index.visit(this.#from, plan.end, plan.readMain, (slot) => {
-      if (visited >= keysMax || bytes >= bytesMax) {
-        this.#from = index.keyBytes(slot);
-        paused = true;
-        return false;
-      }
-      visited += 1;
-      this.#seen += 1;
-      if (this.#isCounting) return true;
-      if (filtered && !passesFilters(options, index.hitCreateMain, index.hitMain)) return true;
-      if (this.#produced === limit) {
-        this.more = true;
-        this.#isCounting = this.count < 0;
-        return this.#isCounting;
-      }
-      const keyValue = keysOnly ? keyWithoutValue(index, slot) : loadHit(source);
-      kvs.push(keyValue);
-      bytes += keyValue.length;
-      this.#produced += 1;
-      return true;
-    });
-    if (!paused) {
-      this.done = true;
-      if (this.count < 0) this.count = this.#seen;
-      this.close();
+    if (this.#counter === undefined && !this.#readOn(kvs, keysMax, bytesMax)) return kvs;
+    if (this.#counter !== undefined) {
+      if (!this.#counter.step(keysMax)) return kvs;
+      this.count += this.#counter.count;
     }
+    this.done = true;
+    this.close();
     return kvs;
   }
 
   close(): void {
     this.#plan.hold?.release();
+  }
+
+  /** Adds what the budgets allow to `kvs`; true when nothing is left to read. */
+  #readOn(kvs: Uint8Array[], keysMax: number, bytesMax: number): boolean {
+    const plan = this.#plan;
+    const { source, options, limit } = plan;
+    const { index } = source;
+    const keysOnly = options.keysOnly === true;
+    const filtered = hasRevisionFilters(options);
+    let bytes = 0;
+    let paused = false;
+    index.visit(this.#from, plan.end, plan.readMain, (slot) => {
+      if (bytes >= bytesMax) {
+        this.#from = index.keyBytes(slot);
+        paused = true;
+        return false;
+      }
+      if (filtered && !passesFilters(options, index.hitCreateMain, index.hitMain)) {
+        this.count += 1;
+        return true;
+      }
+      if (this.#produced === limit) {
+        this.more = true;
+        this.#counter = new RangeCounter(plan, index.keyBytes(slot));
+        return false;
+      }
+      const keyValue = keysOnly ? keyWithoutValue(index, slot) : loadHit(source);
+      kvs.push(keyValue);
+      bytes += keyValue.length;
+      this.count += 1;
+      this.#produced += 1;
+      return true;
+    }, keysMax);
+    if (index.resumeSlot >= 0) {
+      this.#from = index.keyBytes(index.resumeSlot);
+      paused = true;
+    }
+    return !paused;
   }
 }
 
@@ -87,49 +94,51 @@ export class CountCursor implements RangeCursor {
   readonly readMain: number;
   readonly more = false;
   done = false;
-  count = 0;
   readonly #plan: RangePlan;
-  #from: Uint8Array;
+  readonly #counter: RangeCounter;
 
   constructor(plan: RangePlan) {
     this.#plan = plan;
+    this.#counter = new RangeCounter(plan, plan.start);
     this.revision = plan.revision;
     this.readMain = plan.readMain;
-    this.#from = plan.start;
+  }
+
+  get count(): number {
+    return this.#counter.count;
   }
 
   next(keysMax: number, _bytesMax: number): Uint8Array[] {
     assert(!this.done, "A range goes on after its end");
-    const { source, start, end, revision, readMain } = this.#plan;
     checkReadable(this.#plan);
-    const { index } = source;
-    if (this.#from === start && readMain === revision) {
-      this.count = index.count(start, end, readMain);
-      this.#finish();
-      return [];
-    }
-    let visited = 0;
-    let paused = false;
-    index.visit(this.#from, end, readMain, (slot) => {
-      if (visited >= keysMax) {
-        this.#from = index.keyBytes(slot);
-        paused = true;
-        return false;
-      }
-      visited += 1;
-      return true;
-    });
-    this.count += visited;
-    if (!paused) this.#finish();
+    this.done = this.#counter.step(keysMax);
+    if (this.done) this.close();
     return [];
   }
 
   close(): void {
     this.#plan.hold?.release();
   }
+}
 
-  #finish(): void {
-    this.done = true;
-    this.close();
+/** Counts the keys of a range from a key on. */
+export class RangeCounter {
+  count = 0;
+  readonly #plan: RangePlan;
+  #from: Uint8Array;
+
+  constructor(plan: RangePlan, from: Uint8Array) {
+    this.#plan = plan;
+    this.#from = from;
+  }
+
+  /** Looks at about `keysMax` keys at most; most are counted without a look. True when all are counted. */
+  step(keysMax: number): boolean {
+    const { source, end, readMain } = this.#plan;
+    const { index } = source;
+    this.count += index.count(this.#from, end, readMain, keysMax);
+    if (index.resumeSlot < 0) return true;
+    this.#from = index.keyBytes(index.resumeSlot);
+    return false;
   }
 }

@@ -1,5 +1,6 @@
 import { assert } from "../base/assert.ts";
 import { compareBytes } from "../base/bytes.ts";
+import { RangeCounter } from "./key_order_range.ts";
 import { KeyValueReader, withoutValue, withoutValueAndLease } from "./key_value.ts";
 import {
   checkReadable,
@@ -28,7 +29,7 @@ export class SortedCursor implements RangeCursor {
   readonly readMain: number;
   done = false;
   more = false;
-  count = -1;
+  count = 0;
   readonly #plan: RangePlan;
   readonly #target: number;
   readonly #descends: boolean;
@@ -40,9 +41,9 @@ export class SortedCursor implements RangeCursor {
   readonly #reader = new KeyValueReader();
   readonly #candidates: Candidates = { keys: [], values: [], mains: [], subs: [], keyValues: [] };
   #from: Uint8Array;
-  #seen = 0;
   #matched = 0;
-  #isCounting = false;
+  /** Set once enough is fetched: counts the rest. */
+  #counter: RangeCounter | undefined;
   #isSorted = false;
   #produced = 0;
 
@@ -56,9 +57,6 @@ export class SortedCursor implements RangeCursor {
     this.#descends = options.sortOrder === sortOrder.descend;
     const order = options.sortOrder ?? sortOrder.none;
     this.#fetchMax = order === sortOrder.none && !hasRevisionFilters(options) ? limit + 1 : Infinity;
-    if (this.#fetchMax !== Infinity && plan.readMain === plan.revision) {
-      this.count = plan.source.index.count(plan.start, plan.end, plan.readMain);
-    }
   }
 
   next(keysMax: number, bytesMax: number): Uint8Array[] {
@@ -77,33 +75,41 @@ export class SortedCursor implements RangeCursor {
 
   /** Takes in up to `keysMax` keys, or values up to `bytesMax`; true when there are no more. */
   #gather(keysMax: number, bytesMax: number): boolean {
-    const { source, options, end, readMain, limit } = this.#plan;
+    if (this.#counter !== undefined) return this.#countOn(this.#counter, keysMax);
+    const plan = this.#plan;
+    const { source, options, end, readMain, limit } = plan;
     const { index } = source;
     const filtered = hasRevisionFilters(options);
     const pruneAt = Math.max(CANDIDATES_MIN, limit * 2);
-    let visited = 0;
     let bytes = 0;
     let paused = false;
     index.visit(this.#from, end, readMain, (slot) => {
-      if (visited >= keysMax || bytes >= bytesMax) {
+      if (bytes >= bytesMax) {
         this.#from = index.keyBytes(slot);
         paused = true;
         return false;
       }
-      visited += 1;
-      this.#seen += 1;
-      if (this.#isCounting) return true;
-      if (filtered && !passesFilters(options, index.hitCreateMain, index.hitMain)) return true;
       if (this.#matched === this.#fetchMax) {
-        this.#isCounting = this.count < 0;
-        return this.#isCounting;
+        this.#counter = new RangeCounter(plan, index.keyBytes(slot));
+        return false;
       }
+      this.count += 1;
+      if (filtered && !passesFilters(options, index.hitCreateMain, index.hitMain)) return true;
       bytes += this.#take();
       if (this.#candidates.mains.length >= pruneAt) this.#prune();
       return true;
-    });
-    if (!paused && this.count < 0) this.count = this.#seen;
-    return !paused;
+    }, keysMax);
+    if (index.resumeSlot >= 0) {
+      this.#from = index.keyBytes(index.resumeSlot);
+      paused = true;
+    }
+    return this.#counter === undefined ? !paused : this.#countOn(this.#counter, keysMax);
+  }
+
+  #countOn(counter: RangeCounter, keysMax: number): boolean {
+    const isDone = counter.step(keysMax);
+    if (isDone) this.count += counter.count;
+    return isDone;
   }
 
   /** Adds the index's hit to the candidates; returns the bytes it loaded for that. */
