@@ -1,6 +1,6 @@
 import { campaignIfAllowed, isPromotable, onVoteResponse } from "./candidate.ts";
 import { checkedConfState, ConfChangeError, membersOf } from "./conf_change.ts";
-import { becomeFollower, type Core, send, setConf } from "./core.ts";
+import { becomeFollower, type Core, send } from "./core.ts";
 import {
   type AppendMessage,
   type ConfState,
@@ -114,8 +114,9 @@ function restore(core: Core, message: SnapshotMessage): boolean {
     log.commitTo(snapshot.index);
     return false;
   }
-  log.restore(snapshot);
-  setConf(core, conf);
+  // The configuration follows when the snapshot is installed: until then older entries may be being applied, with
+  // changes that belong to the present one.
+  log.restore({ ...snapshot, confState: conf });
   return true;
 }
 

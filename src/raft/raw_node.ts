@@ -286,7 +286,10 @@ export class RawNode {
     assert(this.#saving === ready, "saved() for a Ready that is not being saved");
     this.#saving = undefined;
     const core = this.#core;
-    if (ready.snapshot !== undefined) core.log.savedSnapshot(ready.snapshot.index);
+    if (ready.snapshot !== undefined) {
+      core.log.savedSnapshot(ready.snapshot.index);
+      setConf(core, ready.snapshot.confState);
+    }
     const last = ready.entries.at(-1);
     if (last !== undefined) core.log.unstable.saved(last.index, last.term);
     if (ready.hardState !== undefined) ownVoteSaved(core, ready.hardState);
