@@ -386,6 +386,21 @@ test("ArenaKeyIndex takes space for the keys that are left when many come and go
   );
 });
 
+test("ArenaKeyIndex keeps its size when all keys go and others come", () => {
+  const index = new ArenaKeyIndex(SEED);
+  let main = 1;
+  let afterTwo = 0;
+  for (let round = 0; round < 20; round += 1) {
+    for (let i = 0; i < 10_000; i += 1) index.put(utf8(`/round/${(i * 7919) % 10_000}/${round}`), ++main, 0);
+    for (let i = 0; i < 10_000; i += 1) index.tombstone(utf8(`/round/${i}/${round}`), ++main, 0);
+    main += 1;
+    while (!index.compactSlice(main, 1000, () => {}));
+    assert.equal(index.keyCount, 0);
+    if (round === 1) afterTwo = index.memoryBytes;
+  }
+  assert.ok(index.memoryBytes <= afterTwo, `${index.memoryBytes} bytes, after two rounds ${afterTwo}`);
+});
+
 test("ArenaKeyIndex seeks a revision of long ago about as fast as one of late", () => {
   const index = new ArenaKeyIndex(SEED);
   const key = utf8("hot");
