@@ -17,7 +17,7 @@ import { nextTurn } from "../ports/clock.ts";
 import type { FileLock } from "../ports/files.ts";
 import { RawNode } from "../raft/raw_node.ts";
 import { MemoryStorage } from "../raft/storage.ts";
-import { committedSnapshots } from "../wal/replay.ts";
+import { newestSnapshot } from "../wal/replay.ts";
 import { walExists } from "../wal/segment.ts";
 import { createWal, openWal, type Wal } from "../wal/wal.ts";
 import { Alarms } from "./alarms.ts";
@@ -104,8 +104,13 @@ export async function bootstrap(
     return { ...parts, cluster, node, storage, wal };
   }
 
-  const snapshot = committedSnapshots(files, walDir, log)
-    .filter(({ index }) => index <= consistent.index).at(-1) ?? { index: 0, term: 0, confState: undefined };
+  const snapshot = newestSnapshot(files, walDir, consistent.index, log);
+  if (snapshot === undefined) {
+    throw new BootstrapError(
+      `the store ${backendPath} has applied entry ${consistent.index}, but the log in ${walDir} has no ` +
+        `record of a snapshot up to there: the two do not belong together`,
+    );
+  }
   const opened = openWal(files, walDir, snapshot, walOptions);
   const identity = fromBinary(MetadataSchema, opened.metadata);
   if (opened.wal.lastIndex < consistent.index) {

@@ -74,12 +74,31 @@ export function replayWal(
   return replay.finish(segments, end!);
 }
 
-/** Snapshots that the log has a record of and that the commit index has reached: those a member may start from. */
-export function committedSnapshots(files: Files, dir: string, log: Log = silentLog): SnapshotRecord[] {
-  const snapshots: SnapshotRecord[] = [];
-  const visitor: LogVisitor = { entry() {}, snapshot: (snapshot) => void snapshots.push(snapshot) };
-  const commit = replayWal(files, dir, undefined, visitor, log).hardState?.commit ?? 0;
-  return snapshots.filter((snapshot) => snapshot.index <= commit);
+/**
+ * The newest snapshot at or before `indexMax`, an index that is known to be committed: where a member whose
+ * store has applied that much starts. Snapshot records stand near the end of a log, so it is read segment by
+ * segment from there; undefined when the log has none. Throws `WalError`.
+ */
+export function newestSnapshot(
+  files: Files,
+  dir: string,
+  indexMax: RaftIndex,
+  log: Log = silentLog,
+): SnapshotRecord | undefined {
+  const segments = listSegments(files, dir);
+  for (let i = segments.length - 1; i >= 0; i -= 1) {
+    let newest: SnapshotRecord | undefined;
+    const visitor: LogVisitor = {
+      entry() {},
+      snapshot(snapshot) {
+        if (snapshot.index <= indexMax && snapshot.index >= (newest?.index ?? 0)) newest = snapshot;
+      },
+    };
+    const segment = segments[i]!;
+    readSegment(files, segment, i === segments.length - 1, new Replay(segment, undefined, visitor), log);
+    if (newest !== undefined) return newest;
+  }
+  return undefined;
 }
 
 /** Purging may leave a gap when power fails in it; what is before the gap is not needed. */

@@ -4,7 +4,7 @@ import { Prng } from "../../src/base/prng.ts";
 import type { RaftIndex, Term } from "../../src/base/units.ts";
 import type { FileErrorKind } from "../../src/ports/files.ts";
 import { WalError } from "../../src/wal/decoder.ts";
-import { committedSnapshots } from "../../src/wal/replay.ts";
+import { newestSnapshot } from "../../src/wal/replay.ts";
 import { walExists } from "../../src/wal/segment.ts";
 import { createWal, type OpenedWal, openWal, type Wal } from "../../src/wal/wal.ts";
 import { changingOperations, CrashFiles, type Operation, PowerCut } from "../harness/crash_files.ts";
@@ -122,7 +122,7 @@ function recover(files: CrashFiles, progress: Progress, what: string): OpenedWal
   assert.ok(allowedContents(progress).has(describe(opened)), `${what}: found\n${describe(opened)}`);
   assert.deepEqual(opened.metadata, METADATA);
   if (progress.snapshotSaved && (opened.hardState?.commit ?? 0) >= SNAPSHOT.index) {
-    assert.equal(committedSnapshots(files, DIR).at(-1)?.index, SNAPSHOT.index, what);
+    assert.equal(newestSnapshot(files, DIR, SNAPSHOT.index)?.index, SNAPSHOT.index, what);
   }
   return opened;
 }

@@ -7,7 +7,7 @@ import { Prng } from "../../src/base/prng.ts";
 import type { RaftIndex, Term } from "../../src/base/units.ts";
 import { WalError } from "../../src/wal/decoder.ts";
 import { RecordEncoder } from "../../src/wal/encoder.ts";
-import { committedSnapshots } from "../../src/wal/replay.ts";
+import { newestSnapshot } from "../../src/wal/replay.ts";
 import { listSegments } from "../../src/wal/segment.ts";
 import { createWal, type OpenedWal, openWal, type WalOptions } from "../../src/wal/wal.ts";
 import { CrashFiles } from "../harness/crash_files.ts";
@@ -417,7 +417,7 @@ test("openWal reads logs that etcd 3.7.1 wrote, and the encoder writes the same 
       [2, "entry 14, term 2"],
     ],
   );
-  const [, taken] = committedSnapshots(segments, DIR);
+  const taken = newestSnapshot(segments, DIR, 10);
   assert.deepEqual(taken, {
     index: 10 as RaftIndex,
     term: 1 as Term,

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { Prng } from "../../src/base/prng.ts";
 import type { RaftIndex, Term } from "../../src/base/units.ts";
 import type { Entry } from "../../src/raft/types.ts";
-import { committedSnapshots } from "../../src/wal/replay.ts";
+import { newestSnapshot } from "../../src/wal/replay.ts";
 import { listSegments } from "../../src/wal/segment.ts";
 import { createWal, openWal } from "../../src/wal/wal.ts";
 import { CrashFiles } from "../harness/crash_files.ts";
@@ -100,7 +100,8 @@ test("segments begin with the index after the last entry and can be purged once 
   assert.throws(() => openWal(files, DIR, { ...from, index: 22 as RaftIndex }), {
     kind: "snapshot not found",
   });
-  assert.deepEqual(committedSnapshots(files, DIR), [{ ...from, confState: CONF_STATE }]);
+  assert.deepEqual(newestSnapshot(files, DIR, 40), { ...from, confState: CONF_STATE });
+  assert.equal(newestSnapshot(files, DIR, 19), undefined, "its segment is gone");
 });
 
 test("saveSnapshot may be called during a save and moves the log forward", async () => {
@@ -109,7 +110,7 @@ test("saveSnapshot may be called during a save and moves the log forward", async
   const snapshot = { index: 9 as RaftIndex, term: 3 as Term, confState: CONF_STATE };
   await Promise.all([wal.save(state(3, 0), [entry(1, 3)], SYNC), wal.saveSnapshot(snapshot)]);
   assert.equal(wal.lastIndex, 9);
-  assert.deepEqual(committedSnapshots(files, DIR).map((s) => s.index), [0], "not committed yet");
+  assert.equal(newestSnapshot(files, DIR, 8)?.index, 0, "index 9 is not committed yet");
   const again = wal.saveSnapshot(snapshot);
   const later = wal.saveNow(state(3, 9), [entry(10, 3)]);
   assert.notEqual(later, undefined, "a write is in flight");
