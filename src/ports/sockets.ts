@@ -71,7 +71,7 @@ export interface ServerTlsOptions {
   readonly requireClientCert?: boolean;
   readonly minVersion?: TlsVersion;
   readonly maxVersion?: TlsVersion;
-  /** OpenSSL names of TLS 1.2 suites, separated by colons. */
+  /** OpenSSL names of TLS 1.2 suites, separated by colons. A connection that negotiates another one is refused. */
   readonly ciphers?: string;
   /** A revocation list, PEM text or DER bytes; a client certificate whose serial number it lists is refused. */
   readonly crl?: string | Uint8Array;

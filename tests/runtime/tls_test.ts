@@ -323,8 +323,34 @@ test("revokedSerials() reads PEM and DER, and refuses anything else", () => {
   }
 });
 
-/** Whether a client that speaks only this version gets through. */
+test("a connection stands only with a configured cipher suite of TLS 1.2", async () => {
+  const suites = ["ECDHE-ECDSA-AES256-GCM-SHA384", "ECDHE-ECDSA-AES128-GCM-SHA256"];
+  const stood: string[] = [];
+  for (const configured of suites) {
+    const tls: ServerTlsOptions = { ...server, ciphers: configured, maxVersion: "TLSv1.2" };
+    const listener = await sockets.listen(loopback, { ...calm, tls, onHttp2: echo });
+    // Deno's client and server choose as they like: then the connection must not stand.
+    for (const offered of [...suites, suites.join(":")]) {
+      const negotiated = await negotiatedSuite(listener.address, "TLSv1.2", offered);
+      if (negotiated === undefined) continue;
+      assert.equal(negotiated, configured);
+      stood.push(negotiated);
+    }
+    await listener.close();
+  }
+  assert.ok(stood.length > 0);
+});
+
 async function handshakes(address: SocketAddress, version: "TLSv1.2" | "TLSv1.3"): Promise<boolean> {
+  return await negotiatedSuite(address, version) !== undefined;
+}
+
+/** The suite with which a client gets through that speaks only this version; undefined when it does not. */
+async function negotiatedSuite(
+  address: SocketAddress,
+  version: "TLSv1.2" | "TLSv1.3",
+  ciphers?: string,
+): Promise<string | undefined> {
   const { connect } = await import("node:tls");
   assert.ok(address.kind === "tcp");
   const { host, port } = address;
@@ -335,15 +361,18 @@ async function handshakes(address: SocketAddress, version: "TLSv1.2" | "TLSv1.3"
       ca,
       minVersion: version,
       maxVersion: version,
+      ...(ciphers === undefined ? {} : { ciphers }),
       ALPNProtocols: ["h2"],
     });
-    socket.on("secureConnect", () => {
+    socket.on("secureConnect", () => socket.write(PREFACE));
+    socket.on("data", () => {
+      resolve(socket.getCipher().name);
       socket.destroy();
-      resolve(true);
     });
+    socket.on("close", () => resolve(undefined));
     socket.on("error", () => {
       socket.destroy();
-      resolve(false);
+      resolve(undefined);
     });
   });
 }

@@ -101,13 +101,18 @@ export class TlsAcceptor {
     this.#options.onSecure(socket, tls);
   }
 
-  /** Why the client of a finished handshake must go, or undefined. */
+  /** Why a finished handshake must not stand, or undefined. */
   #refusal(
     socket: TLSSocket,
     certificate: PeerCertificate | undefined,
     remoteAddress: string,
   ): string | undefined {
-    const { clientCa, requireClientCert, checkClient } = this.#current;
+    const { ciphers, clientCa, requireClientCert, checkClient } = this.#current;
+    // Deno's TLS library knows only strong suites, but does not let us choose among them.
+    const cipher = socket.getCipher();
+    if (ciphers !== undefined && cipher.version === "TLSv1.2" && !ciphers.split(":").includes(cipher.name)) {
+      return `tls: cipher suite ${cipher.name} is not among those configured`;
+    }
     if (clientCa === undefined) return undefined;
     if (certificate === undefined) {
       if (hasPeerCertificate(socket)) {
