@@ -132,6 +132,14 @@ test("ServerConnection does not take the same bytes for the same head when the d
   assert.equal(server.requests[1]!.head, server.requests[2]!.head);
 });
 
+test("ServerConnection decodes a block that changes the dynamic table each time", () => {
+  const server = new ServerFixture();
+  const inserting = hex("83 86 84 40 01 61 01 31");
+  server.send(headers(1, inserting, true), headers(3, inserting, true));
+  server.send(headers(5, hex("83 86 84 be bf"), true)); // Both entries are there.
+  assert.deepEqual(server.requests.at(-1)!.head.fields, [["a", "1"], ["a", "1"]]);
+});
+
 test("startData() and finishData() write a frame in place", () => {
   const server = new ServerFixture();
   const { stream } = server.request(1);
@@ -178,6 +186,7 @@ test("finishData() parks what the stream's window does not allow, and trailers b
   server.send(windowUpdate(1, 1_000));
   assert.deepEqual(summary(server), ["DATA:1:3", "DATA:1:5", `HEADERS:1:${trailersBlock.length}!`]);
   assert.equal(request.stream.closed, true);
+  assert.equal(request.writables, 0);
 });
 
 test("ServerConnection shares the connection's window among streams, a frame each in turn", () => {
@@ -230,6 +239,22 @@ test("onWritable() follows when parked output falls to the low-water mark, and w
   }
 });
 
+/** Bytes that tell their position. */
+function pattern(start: number, length: number): Uint8Array {
+  return Uint8Array.from({ length }, (_, i) => (start + i) % 251);
+}
+
+function assertPattern(server: ServerFixture, id: number, total: number): void {
+  let at = 0;
+  for (const { payload } of server.of(DATA).filter((received) => received.id === id)) {
+    for (let i = 0; i < payload.length; i += 1) {
+      if (payload[i] !== (at + i) % 251) assert.fail(`octet ${at + i} is ${payload[i]}`);
+    }
+    at += payload.length;
+  }
+  assert.equal(at, total);
+}
+
 test("ServerConnection streams under back-pressure through a socket that takes little at a time", () => {
   const total = 3_000_000;
   const server = new ServerFixture({
@@ -242,7 +267,7 @@ test("ServerConnection streams under back-pressure through a socket that takes l
   let queuedMax = 0;
   const produce = () => {
     while (sent < total && request.stream.bufferedBytes < 60_000) {
-      request.stream.startData().write(bytes(30_000, sent / 30_000));
+      request.stream.startData().write(pattern(sent, 30_000));
       sent += 30_000;
       request.stream.finishData(sent >= total);
     }
@@ -251,15 +276,58 @@ test("ServerConnection streams under back-pressure through a socket that takes l
   request.onWritableRun = produce;
   produce();
   server.settle();
-  assert.equal(server.dataBytes(1), total);
-  let at = 0;
-  for (const { payload } of server.of(DATA)) {
-    for (let i = 0; i < payload.length; i += 997) {
-      assert.equal(payload[i], Math.floor((at + i) / 30_000) & 255);
-    }
-    at += payload.length;
-  }
+  assertPattern(server, 1, total);
   assert.ok(queuedMax < 60_000 + 30_000 + 50_000 + 20_000, `${queuedMax} bytes were queued`);
+});
+
+test("a large body goes out over several turns when the socket takes everything", () => {
+  const server = new ServerFixture({ limits: { outputBytesMax: 50_000 } });
+  server.send(settings([Setting.initialWindowSize, 0x7fffffff]), windowUpdate(0, 0x7fff0000 - 65_535));
+  const writes = server.pair.b.writes;
+  server.request(1).stream.sendData(pattern(0, 1_000_000), true);
+  server.settle();
+  assertPattern(server, 1, 1_000_000);
+  assert.ok(server.pair.b.writes - writes >= 15, `${server.pair.b.writes - writes} writes`);
+});
+
+test("finishData() splits where windows end, and parks the rest", () => {
+  for (const window of [1, 16_383, 16_384, 16_385, 39_999, 40_000]) {
+    const server = new ServerFixture();
+    server.send(settings([Setting.initialWindowSize, window]));
+    const { stream } = server.request(1);
+    stream.startData().write(pattern(0, 40_000));
+    stream.finishData(true);
+    server.settle();
+    assert.equal(server.dataBytes(1), window);
+    assert.equal(stream.bufferedBytes, 40_000 - window);
+    assert.equal(stream.closed, window === 40_000);
+    server.send(windowUpdate(1, 40_000));
+    assertPattern(server, 1, 40_000);
+    assert.equal(stream.closed, true);
+  }
+});
+
+test("a stream that is woken twice does not push others out of the queue", () => {
+  const server = new ServerFixture();
+  server.send(settings([Setting.initialWindowSize, 60_000]));
+  for (const id of [1, 3, 5]) server.request(id).stream.sendData(bytes(60_000), true);
+  server.settle(); // The connection's window is used up; 3 and 5 wait for it.
+  server.send(windowUpdate(3, 1));
+  server.send(windowUpdate(0, 1 << 20));
+  assert.deepEqual([1, 3, 5].map((id) => server.dataBytes(id)), [60_000, 60_000, 60_000]);
+});
+
+test("memory that the socket holds is not written to again", () => {
+  const server = new ServerFixture({ capacityBytes: 1_000 });
+  server.pair.a.pause();
+  server.request(1).stream.sendData(pattern(0, 20_000), true);
+  server.settle();
+  server.request(3).stream.sendData(bytes(20_000, 255), true);
+  server.settle();
+  server.pair.a.resume();
+  server.settle();
+  assertPattern(server, 1, 20_000);
+  assert.equal(server.dataBytes(3), 20_000);
 });
 
 test("ServerConnection stops reading while its peer takes no output", () => {
@@ -309,10 +377,22 @@ test("holdCredit() keeps credit until releaseCredit(), and no longer than the st
     held.stream.holdCredit();
     server.send(data(id, bytes(900), false));
     held.stream.reset(ErrorCode.cancel);
+    held.stream.releaseCredit(900); // Is no longer his to release.
     server.settle();
   }
   assert.equal(server.goAway(), undefined);
-  assert.ok(server.of(WINDOW_UPDATE).some(({ id }) => id === 0));
+  const returned = server.of(WINDOW_UPDATE).filter(({ id }) => id === 0);
+  const sum = returned.reduce((total, { payload }) => total + uint32At(payload, 0), 0);
+  const received = 1_600 + 100 * 900;
+  assert.ok(sum <= received && sum > received - 65_535 / 2, `${sum} octets of credit were returned`);
+});
+
+test("padding is not held", () => {
+  const server = new ServerFixture({ limits: { streamWindowBytes: 1_000 } });
+  server.request(1, false).stream.holdCredit();
+  const padded = join([hex("c8 61"), bytes(200, 0)]);
+  for (let i = 0; i < 3; i += 1) server.send(frame(DATA, 8, 1, padded));
+  assert.deepEqual(server.of(WINDOW_UPDATE).map(({ payload }) => uint32At(payload, 0)), [3 * 201]);
 });
 
 test("ServerConnection ends a stream whose reply is complete before its request", () => {
@@ -529,8 +609,11 @@ test("the end of the connection ends every stream", () => {
     else server.connection.destroy();
     server.advance(2_000);
     assert.deepEqual(requests.map(({ resetCode }) => resetCode), [ErrorCode.cancel, ErrorCode.cancel], end);
+    const { writes } = server.pair.b;
     for (const request of requests) request.reply(bytes(10));
+    server.connection.output.touch();
     server.settle();
+    assert.equal(server.pair.b.writes, writes, end);
     assert.equal(server.closed, 1, end);
     assert.equal(server.clock.timers, 0, end);
   }
