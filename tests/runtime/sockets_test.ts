@@ -6,6 +6,7 @@ import { FileError } from "../../src/ports/files.ts";
 import { SocketError } from "../../src/ports/sockets.ts";
 import type { ByteStream, SocketAddress } from "../../src/ports/sockets.ts";
 import { loadRuntime } from "../../src/runtime/detect.ts";
+import { hostPort } from "../../src/runtime/node_compat/byte_stream.ts";
 import { calm, echo, eventually, PREFACE, Received, rejections, withDirectory } from "./support.ts";
 
 const { sockets, files } = await loadRuntime();
@@ -77,6 +78,13 @@ test("listen() works on a unix socket and replaces one that a dead process left"
     assert.equal(files.exists(plainFile), true, "a file that is no socket stays");
     assert.throws(() => files.openRead(join(directory, "none")), FileError);
   });
+});
+
+test("hostPort() writes addresses as Go does", () => {
+  assert.equal(hostPort("127.0.0.1", 2379), "127.0.0.1:2379");
+  assert.equal(hostPort("::1", 2379), "[::1]:2379");
+  assert.equal(hostPort("::ffff:10.0.0.7", 2379), "10.0.0.7:2379");
+  assert.equal(hostPort(undefined, undefined), "@");
 });
 
 test("listen() says when the port is in use", async () => {

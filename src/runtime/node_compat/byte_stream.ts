@@ -99,8 +99,12 @@ export function peerInfo(socket: Socket, tls: TlsPeerInfo | undefined): PeerInfo
   };
 }
 
+/** How the IPv6 socket of a dual-stack listener writes the address of an IPv4 peer (RFC 4291 section 2.5.5.2). */
+const IPV4_MAPPED = "::ffff:";
+
 /** "127.0.0.1:2379", "[::1]:2379", or "@" for a unix socket, which has no port. */
 export function hostPort(host: string | undefined, port: number | undefined): string {
   if (host === undefined || port === undefined) return "@";
+  if (host.startsWith(IPV4_MAPPED) && host.includes(".")) return `${host.slice(IPV4_MAPPED.length)}:${port}`;
   return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
 }
