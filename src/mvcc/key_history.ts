@@ -22,9 +22,9 @@ const MARK_VERSION_SHIFT = 21;
 const MARK_VERSION_MASK = 0xff;
 
 /** What `locate` found. */
-export const MISSING = 0;
+const MISSING = 0;
 export const FOUND_PUT = 1;
-export const FOUND_TOMBSTONE = 2;
+const FOUND_TOMBSTONE = 2;
 
 /**
  * The revisions of a key before its newest (which is in its record): a chain of cells from new to old.

@@ -71,6 +71,8 @@ export interface KeyIndex {
    * `keysMax` keys and returns true when the pass is complete. For each key the newest revision at or
    * before `atMain` stays, unless it is a tombstone older than `atMain` (one exactly at `atMain` stays).
    * Every revision at or before `atMain` that stays is reported to `keep`.
+   * `atMain` never goes down; a higher one in the middle of a pass starts a new pass. Keys may change
+   * between slices. From the first slice on, reads below `atMain` have no meaning.
    */
   compactSlice(atMain: number, keysMax: number, keep: (main: number, sub: number) => void): boolean;
   /**

@@ -3,7 +3,7 @@ import type { KeyArena } from "./key_arena.ts";
 
 // A record is ten 32-bit words; a slot is its number. The three numbers that may pass 2^32 have their low
 // halves in words of their own and their high parts packed.
-export const RECORD_WORDS = 10;
+const RECORD_WORDS = 10;
 /** Where the key's bytes are (see KeyArena). */
 export const KEY_REF = 0;
 export const HASH = 1;
