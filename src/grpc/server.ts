@@ -1,11 +1,17 @@
 import { ByteWriter } from "../base/byte_writer.ts";
-import type { RequestBody, RequestHandler, RequestHead, ServerStream } from "../http2/api.ts";
+import type {
+  RequestBody,
+  RequestHandler,
+  RequestHead,
+  ServerConnectionInfo,
+  ServerStream,
+} from "../http2/api.ts";
 import { encodeStaticBlock } from "../http2/hpack/encoder.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { Compression } from "../ports/compression.ts";
 import { type AcceptedHead, type CallHead, readCallHead, type RefusedHead } from "./call_head.ts";
 import { Deadlines } from "./deadlines.ts";
-import { MESSAGE_PREFIX_BYTES, type MessageLimits } from "./framing.ts";
+import { MESSAGE_PREFIX_BYTES, MessageBudget, type MessageLimits } from "./framing.ts";
 import type { CallContext, Method } from "./method.ts";
 import type { MethodTable } from "./method_table.ts";
 import { Code, encodeStatusMessage, RpcError } from "./status.ts";
@@ -35,6 +41,9 @@ export interface TrafficCounter {
   sentBytes: number;
 }
 
+/** Unfinished messages of one connection: 32 of the largest, or thousands of ordinary ones. */
+const UNFINISHED_BYTES_MAX = 64 * 1024 * 1024;
+
 const RESPONSE_FIELDS = [[":status", "200"], ["content-type", "application/grpc"]] as const;
 
 /** Blocks every call sends; they refer to no dynamic table and serve every connection. */
@@ -52,6 +61,9 @@ export class GrpcServer implements RequestHandler {
   /** Where a reply is encoded before it is compressed. */
   readonly scratch = new ByteWriter(4096);
 
+  /** Asked for only by messages that come in pieces. */
+  readonly #budgets = new WeakMap<ServerConnectionInfo, MessageBudget>();
+
   constructor(options: GrpcOptions) {
     this.options = options;
     this.deadlines = new Deadlines(options.clock);
@@ -64,6 +76,15 @@ export class GrpcServer implements RequestHandler {
     if (this.options.foreign !== undefined) return this.options.foreign(stream, head, endStream);
     const error = new RpcError(Code.InvalidArgument, "invalid gRPC request content-type");
     return refuse(stream, { kind: "refused", httpStatus: 415, error });
+  }
+
+  budgetOf(connection: ServerConnectionInfo): MessageBudget {
+    let budget = this.#budgets.get(connection);
+    if (budget === undefined) {
+      budget = new MessageBudget(UNFINISHED_BYTES_MAX);
+      this.#budgets.set(connection, budget);
+    }
+    return budget;
   }
 
   #begin(stream: ServerStream, head: AcceptedHead): RequestBody {

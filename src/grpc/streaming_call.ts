@@ -37,10 +37,10 @@ export class StreamingCall implements RequestBody, CallContext, StreamCall<unkno
     this.#server = server;
     this.#stream = stream;
     this.head = head;
-    this.#reader = new MessageReader(
-      server.options.limits,
-      (compressed, bytes) => this.#take(compressed, bytes),
-    );
+    const budget = server.budgetOf(stream.connection);
+    this.#reader = new MessageReader(server.options.limits, budget, (compressed, bytes) => {
+      this.#take(compressed, bytes);
+    });
     this.#guard(() => {
       const method = head.route.method as StreamMethod<unknown, unknown>;
       server.options.admit(method, this);
@@ -113,6 +113,7 @@ export class StreamingCall implements RequestBody, CallContext, StreamCall<unkno
 
   #finish(code: Code, reason: RpcError | undefined): void {
     this.#ended = true;
+    this.#reader.close();
     if (this.deadlineMs !== Infinity) this.#server.deadlines.leave(this);
     this.head.route.stats.handled[code]! += 1;
     const consumer = this.#consumer;

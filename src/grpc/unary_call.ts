@@ -57,13 +57,19 @@ export class UnaryCall implements RequestBody, CallContext, PendingObserver<unkn
       return;
     }
     try {
-      this.#reader ??= new MessageReader(this.#server.options.limits, (compressed, bytes) => {
-        this.#takeMessage(compressed, bytes);
-      });
+      this.#reader ??= this.#newReader();
       this.#reader.push(chunk, start, end);
     } catch (error) {
       this.onError(error);
     }
+  }
+
+  #newReader(): MessageReader {
+    const server = this.#server;
+    const budget = server.budgetOf(this.#stream.connection);
+    return new MessageReader(server.options.limits, budget, (compressed, bytes) => {
+      this.#takeMessage(compressed, bytes);
+    });
   }
 
   /** A message that came in pieces or compressed. Messages after the first are ignored, as grpc-go does. */
@@ -158,6 +164,7 @@ export class UnaryCall implements RequestBody, CallContext, PendingObserver<unkn
 
   #finish(code: Code): void {
     this.#done = true;
+    this.#reader?.close();
     if (this.deadlineMs !== Infinity) this.#server.deadlines.leave(this);
     this.head.route.stats.handled[code]! += 1;
     const { onUnaryDone, clock } = this.#server.options;
