@@ -34,9 +34,11 @@ export function tickLeader(core: Core): void {
     // A transfer that took an election timeout has failed: proposals are taken again.
     core.transferee = NO_MEMBER;
     if (core.config.checkQuorum && !checkQuorum(core)) return;
-    if (!core.tracker.isVoter(core.id)) handOver(core);
   }
-  if (core.ticksSinceHeartbeat >= core.config.heartbeatTicks) broadcastHeartbeat(core);
+  if (core.ticksSinceHeartbeat < core.config.heartbeatTicks) return;
+  broadcastHeartbeat(core);
+  // Not at once: whoever takes over must have applied the change by then, or it would not campaign.
+  if (core.transferee === NO_MEMBER && !core.tracker.isVoter(core.id)) handOver(core);
 }
 
 /** Steps down without a quorum heard of since the last check, and starts the next period. */
@@ -263,7 +265,6 @@ export function onConfChange(core: Core): void {
   commitIfQuorum(core);
   core.replicationDue = true;
   if (core.transferee !== NO_MEMBER && !core.tracker.isVoter(core.transferee)) core.transferee = NO_MEMBER;
-  if (!core.tracker.isVoter(core.id)) handOver(core);
 }
 
 /**
