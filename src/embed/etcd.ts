@@ -9,15 +9,27 @@ import { connectHandlers } from "../grpc/connect_bridge.ts";
 import { FetchExchange } from "../http2/fetch_adapter.ts";
 import { http2Options, ServerConnection } from "../http2/connection.ts";
 import { FlushQueue } from "../http2/flush_queue.ts";
+import { hexId } from "../base/bytes.ts";
+import { HostWhitelist } from "../gateway/host_whitelist.ts";
+import { peerHandler } from "../peer/handler.ts";
 import type { Log } from "../ports/log.ts";
 import type { Runtime } from "../ports/runtime.ts";
-import type { Listener, ListenOptions } from "../ports/sockets.ts";
+import {
+  type Http1Handler,
+  type Listener,
+  type ListenOptions,
+  type PeerInfo,
+  type ServerTlsOptions,
+  type SocketAddress,
+  SocketError,
+} from "../ports/sockets.ts";
 import { EtcdServer } from "../server/server.ts";
 import { admit, ClientRequests } from "../services/admission.ts";
 import { etcdMethods, etcdServices } from "../services/routes.ts";
 import { statusOf } from "../services/status.ts";
 import type { EtcdConfig } from "./config.ts";
 import { parseListenUrl } from "./listen_url.ts";
+import { tlsSource } from "./tls_files.ts";
 
 export interface EtcdOptions {
   readonly config: EtcdConfig;
@@ -45,18 +57,22 @@ export class Etcd {
   readonly methods: MethodTable;
   readonly #options: EtcdOptions;
   readonly #listeners: Listener[] = [];
+  readonly #clientListeners: Listener[] = [];
+  readonly #hosts: HostWhitelist;
   readonly #connections = new Set<ServerConnection>();
   readonly #flushQueue: FlushQueue;
   readonly #grpc: GrpcServer;
   readonly #app: Hono<GatewayEnv>;
   readonly #traffic: TrafficCounter = { receivedBytes: 0, sentBytes: 0 };
   readonly #clientRequests = new ClientRequests();
+  #closed: Promise<void> | undefined;
 
   private constructor(options: EtcdOptions, server: EtcdServer, flushQueue: FlushQueue) {
     const { config, runtime, log } = options;
     this.#options = options;
     this.server = server;
     this.#flushQueue = flushQueue;
+    this.#hosts = new HostWhitelist(config.hostWhitelist);
     this.methods = new MethodTable(etcdMethods(server));
     const shared = {
       methods: this.methods,
@@ -79,7 +95,7 @@ export class Etcd {
           stream,
           head,
           endStream,
-          (request, { connection }) => this.#app.fetch(request, { peer: connection.peer, httpVersion: "2" }),
+          (request, { connection }) => this.#fetch(request, connection.peer, "2"),
         ),
     });
     this.#app = gatewayApp({
@@ -100,34 +116,95 @@ export class Etcd {
   static async start(options: EtcdOptions): Promise<Etcd> {
     const { config, runtime, log, onFatal } = options;
     const { clock, files, digest, entropy } = runtime;
+    await probePorts(config, runtime);
     const flushQueue = new FlushQueue(clock);
     const ports = { clock, files, digest, entropy, log };
     const server = await EtcdServer.open({ config, ports, flush: () => flushQueue.flushAll(), onFatal });
     const etcd = new Etcd(options, server, flushQueue);
-    await server.start();
-    for (const url of config.listenClientUrls) await etcd.#listen(url);
+    try {
+      await etcd.#serve();
+    } catch (error) {
+      await etcd.close();
+      throw error;
+    }
     return etcd;
   }
 
-  async #listen(url: string): Promise<void> {
-    const { log, runtime } = this.#options;
-    const { address, secure } = parseListenUrl(url);
-    const listener = await runtime.sockets.listen(address, this.#listenOptions());
-    this.#listeners.push(listener);
-    log.info("ready to serve client requests");
-    const at = listener.address.kind === "tcp"
-      ? `${listener.address.host}:${listener.address.port}`
-      : listener.address.path;
-    log.info(
-      secure
-        ? "serving client traffic securely"
-        : "serving client traffic insecurely; this is strongly discouraged!",
-      { traffic: "grpc+http", address: at },
-    );
+  async #serve(): Promise<void> {
+    const { config, log, runtime } = this.#options;
+    const clientTls = config.clientTls && tlsSource(config.clientTls, runtime.files);
+    const peerTls = config.peerTls && tlsSource(config.peerTls, runtime.files);
+    log.info("configuring peer listeners", { "listen-peer-urls": config.listenPeerUrls });
+    for (const port of portsOf(config.listenPeerUrls)) {
+      const { address } = await this.#listen(port, peerTls, {
+        ...this.#commonListenOptions("peer"),
+        http1: peerHandler(this.server),
+      });
+      log.info("serving peer traffic", { address: addressText(address) });
+    }
+    await this.server.start();
+    log.info("configuring client listeners", { "listen-client-urls": config.listenClientUrls });
+    for (const port of portsOf(config.listenClientUrls)) {
+      const listener = await this.#listen(port, clientTls, this.#clientListenOptions());
+      this.#clientListeners.push(listener);
+      log.info("ready to serve client requests");
+      const fields = { traffic: "grpc+http", address: addressText(listener.address) };
+      if (port.secure) log.info("serving client traffic securely", fields);
+      if (port.plain) log.info("serving client traffic insecurely; this is strongly discouraged!", fields);
+    }
+    for (const port of portsOf(config.listenMetricsUrls)) {
+      await this.#listen(port, clientTls, {
+        ...this.#commonListenOptions("metrics"),
+        http1: (request, { peer }) =>
+          METRICS_PATH.test(new URL(request.url).pathname)
+            ? this.#app.fetch(request, { peer, httpVersion: "1.1" })
+            : new Response("404 page not found\n", { status: 404 }),
+      });
+      log.info("serving metrics", { address: port.url });
+    }
+    log.info("now serving peer/client/metrics", {
+      "local-member-id": hexId(this.server.cluster.localId),
+      "initial-advertise-peer-urls": config.advertisePeerUrls,
+      "listen-peer-urls": config.listenPeerUrls,
+      "advertise-client-urls": config.advertiseClientUrls,
+      "listen-client-urls": config.listenClientUrls,
+      "listen-metrics-urls": config.listenMetricsUrls,
+    });
   }
 
-  #listenOptions(): ListenOptions {
-    const { config, runtime, log } = this.#options;
+  async #listen(
+    port: ListenPort,
+    tls: (() => ServerTlsOptions) | undefined,
+    options: ListenOptions,
+  ): Promise<Listener> {
+    const { config, runtime } = this.#options;
+    const listener = await listenOn(runtime, port, {
+      ...options,
+      ...(port.secure && tls !== undefined ? { tls, allowPlain: port.plain } : {}),
+      reusePort: config.socketReusePort,
+    });
+    this.#listeners.push(listener);
+    return listener;
+  }
+
+  #commonListenOptions(endpoint: string): Omit<ListenOptions, "onHttp2" | "http1"> {
+    const { runtime, log } = this.#options;
+    return {
+      connectionsMax: Math.max((runtime.process.openFilesMax() ?? CONNECTIONS_MAX) - RESERVED_FILES, 1),
+      handshakeTimeoutMs: HANDSHAKE_TIMEOUT_MS,
+      prefaceTimeoutMs: PREFACE_TIMEOUT_MS,
+      http1HeadTimeoutMs: HTTP1_HEAD_TIMEOUT_MS,
+      onRejected: ({ remoteAddress, serverName, message }) =>
+        log.warn(`rejected connection on ${endpoint} endpoint`, {
+          "remote-addr": remoteAddress,
+          "server-name": serverName,
+          error: message,
+        }),
+    };
+  }
+
+  #clientListenOptions(): ListenOptions {
+    const { config, runtime } = this.#options;
     const http2 = http2Options(runtime.clock, {
       flushQueue: this.#flushQueue,
       limits: { streamsMax: config.maxConcurrentStreams },
@@ -141,19 +218,15 @@ export class Etcd {
       onDefect: (error) => this.#options.onFatal(error),
     });
     return {
+      ...this.#commonListenOptions("client"),
       onHttp2: (stream) => void this.#connections.add(new ServerConnection(stream, this.#grpc, http2)),
-      http1: (request, { peer }) => this.#app.fetch(request, { peer, httpVersion: "1.1" }),
-      connectionsMax: Math.max((runtime.process.openFilesMax() ?? CONNECTIONS_MAX) - RESERVED_FILES, 1),
-      handshakeTimeoutMs: HANDSHAKE_TIMEOUT_MS,
-      prefaceTimeoutMs: PREFACE_TIMEOUT_MS,
-      http1HeadTimeoutMs: HTTP1_HEAD_TIMEOUT_MS,
-      onRejected: ({ remoteAddress, serverName, message }) =>
-        log.warn("rejected connection on client endpoint", {
-          "remote-addr": remoteAddress,
-          "server-name": serverName,
-          error: message,
-        }),
+      http1: (request, { peer }) => this.#fetch(request, peer, "1.1"),
     };
+  }
+
+  #fetch(request: Request, peer: PeerInfo, httpVersion: "1.1" | "2"): ReturnType<Http1Handler> {
+    return this.#hosts.refusal(request, peer.tls !== undefined) ??
+      this.#app.fetch(request, { peer, httpVersion });
   }
 
   #warnSlow(method: { readonly service: string; readonly name: string }, tookMs: number, code: Code): void {
@@ -166,14 +239,23 @@ export class Etcd {
 
   /** Addresses the member listens on for clients: real ports where 0 was asked for. */
   get clientAddresses(): readonly string[] {
-    return this.#listeners.map(({ address }) =>
-      address.kind === "tcp" ? `${address.host}:${address.port}` : address.path
-    );
+    return this.#clientListeners.map(({ address }) => addressText(address));
   }
 
   /** Ends gracefully: calls under way are finished, the log and the store are closed. */
-  async close(): Promise<void> {
-    const { runtime } = this.#options;
+  close(): Promise<void> {
+    return this.#closed ??= this.#close();
+  }
+
+  async #close(): Promise<void> {
+    const { config, runtime, log } = this.#options;
+    const fields = {
+      name: config.name,
+      "data-dir": config.dataDir,
+      "advertise-peer-urls": config.advertisePeerUrls,
+      "advertise-client-urls": config.advertiseClientUrls,
+    };
+    log.info("closing etcd server", fields);
     for (const listener of this.#listeners) listener.stopAccepting();
     for (const connection of this.#connections) connection.goAway();
     const deadlineMs = runtime.clock.monotonicMs() + DRAIN_MS;
@@ -183,5 +265,73 @@ export class Etcd {
     await Promise.all(this.#listeners.map((listener) => listener.close()));
     this.#grpc.deadlines.stop();
     await this.server.stop();
+    log.info("closed etcd server", fields);
+  }
+}
+
+const METRICS_PATH = /^\/(?:metrics|health|livez(?:\/.*)?|readyz(?:\/.*)?)$/;
+
+/** One port, and how the URLs that name it want it served. */
+interface ListenPort {
+  readonly address: SocketAddress;
+  readonly url: string;
+  secure: boolean;
+  plain: boolean;
+}
+
+function portsOf(urls: readonly string[]): ListenPort[] {
+  const ports = new Map<string, ListenPort>();
+  for (const url of urls) {
+    const { address, secure } = parseListenUrl(url);
+    const key = addressText(address);
+    const port = ports.get(key) ?? { address, url, secure: false, plain: false };
+    if (secure) port.secure = true;
+    else port.plain = true;
+    ports.set(key, port);
+  }
+  return [...ports.values()];
+}
+
+function addressText(address: SocketAddress): string {
+  if (address.kind === "unix") return address.path;
+  const { host, port } = address;
+  return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
+}
+
+/** Binds, and fails with etcd's text. */
+async function listenOn({ sockets }: Runtime, port: ListenPort, options: ListenOptions): Promise<Listener> {
+  const { address } = port;
+  try {
+    return await sockets.listen(address, options);
+  } catch (error) {
+    if (!(error instanceof SocketError) || error.kind === "tls") throw error;
+    const reason = { "in use": "address already in use", permission: "permission denied" } as Partial<
+      Record<SocketError["kind"], string>
+    >;
+    const where = `listen ${address.kind === "tcp" ? "tcp" : "unix"} ${addressText(address)}`;
+    throw new SocketError(error.kind, `${where}: bind: ${reason[error.kind] ?? error.message}`, {
+      cause: error,
+    });
+  }
+}
+
+/**
+ * Finds out whether the ports are free before the data directory is touched: a member that cannot serve
+ * must not leave one behind. They are bound for good once there is something to serve.
+ */
+async function probePorts(config: EtcdConfig, runtime: Runtime): Promise<void> {
+  if (config.socketReusePort) return;
+  const urls = [...config.listenPeerUrls, ...config.listenClientUrls, ...config.listenMetricsUrls];
+  for (const port of portsOf(urls)) {
+    const { address } = port;
+    if (address.kind !== "tcp" || address.port === 0) continue;
+    const listener = await listenOn(runtime, port, {
+      onRaw: (stream) => stream.destroy(),
+      connectionsMax: 1,
+      handshakeTimeoutMs: HANDSHAKE_TIMEOUT_MS,
+      prefaceTimeoutMs: PREFACE_TIMEOUT_MS,
+      http1HeadTimeoutMs: HTTP1_HEAD_TIMEOUT_MS,
+    });
+    await listener.close();
   }
 }

@@ -8,6 +8,8 @@ export interface Files {
   /** Names in a directory, sorted; throws "not found" when it is missing. */
   list(path: string): string[];
   exists(path: string): boolean;
+  /** Permission bits of a file or directory: 0o700. */
+  permissions(path: string): number;
   /** Whole content of a file of at most `bytesMax` bytes. */
   read(path: string, bytesMax: number): Uint8Array;
   /** Opens an existing file for reading. */

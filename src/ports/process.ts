@@ -12,6 +12,8 @@ export interface Process {
   openFilesMax(): number | undefined;
   /** How many files the process has open; undefined where the platform does not say. */
   openFiles(): number | undefined;
+  /** The address of the interface that the default route goes through; undefined without one. */
+  defaultHost(): string | undefined;
   onSignal(signal: "SIGTERM" | "SIGINT", run: () => void): void;
   /** Ends the process by the signal's default action, so that the parent sees the signal. */
   raise(signal: "SIGTERM" | "SIGINT"): void;

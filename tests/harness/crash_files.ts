@@ -133,6 +133,10 @@ export class CrashFiles implements Files {
     return this.#find(path) !== undefined;
   }
 
+  permissions(): number {
+    return 0o700;
+  }
+
   read(path: string, bytesMax: number): Uint8Array {
     const file = this.openRead(path);
     if (file.sizeBytes > bytesMax) throw new FileError("io", path, "file is too large");

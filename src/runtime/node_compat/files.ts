@@ -13,6 +13,7 @@ import {
   readSync,
   renameSync,
   rmSync,
+  statSync,
   write,
   writeSync,
 } from "node:fs";
@@ -29,6 +30,7 @@ export const files: Files = {
   },
   list: (path) => attempt(path, () => readdirSync(path).sort()),
   exists: (path) => existsSync(path),
+  permissions: (path) => attempt(path, () => statSync(path).mode & 0o777),
   read(path, bytesMax) {
     const file = new DescriptorReader(path);
     try {

@@ -1,4 +1,5 @@
 import { readdirSync, readFileSync, writeSync } from "node:fs";
+import { networkInterfaces } from "node:os";
 import nodeProcess from "node:process";
 import type { Process } from "../../ports/process.ts";
 
@@ -23,6 +24,7 @@ export function createProcess(name: "node" | "bun" | "deno"): Process {
     },
     openFilesMax,
     openFiles,
+    defaultHost,
     onSignal(signal, run) {
       const handler = (): void => run();
       handlers.push({ signal, run: handler });
@@ -70,6 +72,17 @@ function openFilesMax(): number | undefined {
 function openFiles(): number | undefined {
   try {
     return readdirSync("/proc/self/fd").length;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Only IPv4 and Linux: the route is read from a table that Linux alone has. */
+function defaultHost(): string | undefined {
+  try {
+    // Lines of "interface destination gateway …"; the default route's destination is all zeros.
+    const route = /^(\S+)\s+00000000\s/m.exec(readFileSync("/proc/net/route", "latin1"))?.[1];
+    return networkInterfaces()[route ?? ""]?.find(({ family }) => family === "IPv4")?.address;
   } catch {
     return undefined;
   }
