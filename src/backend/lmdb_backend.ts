@@ -31,6 +31,8 @@ export interface LmdbBackendOptions {
    * overruns the buffer of an error message, and sometimes the C library aborts the process before this call.
    */
   readonly onFatal: (error: Error) => void;
+  /** Told of each durable commit: how long it took. */
+  readonly onCommit?: (tookMs: number) => void;
   /** etcd's backend-batch-interval: the longest wait of a write for its commit to begin. */
   readonly batchIntervalMs?: number;
   /** etcd's backend-batch-limit: writes after which a commit begins at the next end of an entry. */
@@ -379,7 +381,12 @@ export class LmdbBackend implements Backend {
     this.#inFlight = batch;
     this.#open = this.#spare ?? this.#newBatch(new ChunkPool());
     this.#spare = undefined;
-    this.#environment.root.env.startWriting(batch.finish(), (code) => this.#afterCommit(batch, code));
+    const { clock } = this.#options;
+    const startedMs = clock.monotonicMs();
+    this.#environment.root.env.startWriting(batch.finish(), (code) => {
+      if (code === 0) this.#options.onCommit?.(clock.monotonicMs() - startedMs);
+      this.#afterCommit(batch, code);
+    });
   }
 
   #afterCommit(batch: Batch, code: number): void {

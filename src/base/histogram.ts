@@ -33,3 +33,30 @@ export class Histogram {
 export function exponentialBounds(start: number, factor: number, count: number): Float64Array {
   return Float64Array.from({ length: count }, (_, i) => start * factor ** i);
 }
+
+/** Histograms by the values of two labels. The caller chooses among few values of its own: nothing bounds them here. */
+export class HistogramTable {
+  readonly #bounds: Float64Array;
+  readonly #byOperation = new Map<string, { readonly success: Histogram; readonly failure: Histogram }>();
+
+  constructor(bounds: Float64Array) {
+    this.#bounds = bounds;
+  }
+
+  observe(operation: string, success: boolean, value: number): void {
+    let pair = this.#byOperation.get(operation);
+    if (pair === undefined) {
+      pair = { success: new Histogram(this.#bounds), failure: new Histogram(this.#bounds) };
+      this.#byOperation.set(operation, pair);
+    }
+    (success ? pair.success : pair.failure).observe(value);
+  }
+
+  /** Those that have observed something. */
+  list(): { readonly operation: string; readonly success: boolean; readonly histogram: Histogram }[] {
+    return [...this.#byOperation].flatMap(([operation, { success, failure }]) =>
+      [{ operation, success: true, histogram: success }, { operation, success: false, histogram: failure }]
+        .filter(({ histogram }) => histogram.sum > 0 || histogram.cumulated().at(-1)! > 0)
+    );
+  }
+}

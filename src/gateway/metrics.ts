@@ -94,6 +94,16 @@ function serverFamilies({ server, clientRequests }: MetricsSources): MetricFamil
       "Current backend storage quota size in bytes.",
       () => Number.isFinite(server.quota.bytes) ? server.quota.bytes : 0,
     ),
+    labelled(
+      "histogram",
+      "etcd_server_apply_duration_seconds",
+      "The latency distributions of v3 apply called by backend.",
+      () =>
+        metrics.applies.list().map(({ operation, success, histogram }) => ({
+          labels: { version: "v3", op: operation, success: String(success) },
+          value: histogram,
+        })),
+    ),
     metric(
       "counter",
       "etcd_server_health_success",

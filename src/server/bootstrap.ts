@@ -22,6 +22,7 @@ import { walExists } from "../wal/segment.ts";
 import { createWal, openWal, type Wal } from "../wal/wal.ts";
 import { Alarms } from "./alarms.ts";
 import type { ServerConfig } from "./config.ts";
+import type { ServerMetrics } from "./metrics.ts";
 import type { ServerPorts } from "./ports.ts";
 
 /** Everything a server consists of, as read from its data directory or made anew. */
@@ -51,6 +52,7 @@ const RESTORE_SLICE_RECORDS = 20_000;
 export async function bootstrap(
   config: ServerConfig,
   ports: ServerPorts,
+  metrics: ServerMetrics,
   onFatal: (error: unknown) => void,
 ): Promise<Bootstrapped> {
   const { files, clock, log } = ports;
@@ -68,6 +70,7 @@ export async function bootstrap(
     files,
     clock,
     onFatal,
+    onCommit: (tookMs) => metrics.backendCommit.observe(tookMs / 1000),
     batchIntervalMs: config.backendBatchIntervalMs,
     batchLimit: config.backendBatchLimit,
   });

@@ -1,4 +1,4 @@
-import { exponentialBounds, Histogram } from "../base/histogram.ts";
+import { exponentialBounds, Histogram, HistogramTable } from "../base/histogram.ts";
 
 /** What the server counts beside the totals of its parts. Read by `gateway/metrics.ts`. */
 export class ServerMetrics {
@@ -9,8 +9,9 @@ export class ServerMetrics {
   healthSuccesses = 0;
   healthFailures = 0;
   readonly healthChecks = new HealthChecks();
+  /** Applied requests by operation; seconds. */
+  readonly applies = new HistogramTable(exponentialBounds(0.0001, 2, 20));
   readonly walSync = new Histogram(exponentialBounds(0.001, 2, 14));
-  readonly walWrite = new Histogram(exponentialBounds(0.001, 2, 14));
   readonly backendCommit = new Histogram(exponentialBounds(0.001, 2, 14));
   readonly defrag = new Histogram(exponentialBounds(0.1, 2, 13));
   defragInflight = 0;

@@ -29,6 +29,17 @@ export interface RaftRequests {
 
 export type RequestKind = keyof RaftRequests;
 
+/** What metrics and log lines call the requests: etcd's names. */
+export const operationNames: Record<RequestKind, string> = {
+  put: "Put",
+  deleteRange: "DeleteRange",
+  txn: "Txn",
+  compaction: "Compaction",
+  alarm: "Alarm",
+  clusterVersionSet: "ClusterVersionSet",
+  clusterMemberAttrSet: "ClusterMemberAttrSet",
+};
+
 /** Field numbers in etcdserverpb.InternalRaftRequest. */
 const requestFields: Record<RequestKind, number> = {
   put: 4,

@@ -29,6 +29,8 @@ export interface RaftLoopOptions {
   readonly onApplied: () => void;
   readonly onSoftState: (state: SoftState) => void;
   readonly onReadStates: (states: readonly ReadState[]) => void;
+  /** A save with a sync took this long. */
+  readonly onSaved: (tookMs: number) => void;
   /** The log could not be written, or an entry not be applied. Must not return to normal work. */
   readonly onFatal: (error: unknown) => void;
 }
@@ -125,8 +127,10 @@ export class RaftLoop {
   }
 
   #save(ready: Ready): void {
-    const { log, node, storage } = this.#options;
+    const { clock, log, node, storage, onSaved } = this.#options;
+    const startedMs = clock.monotonicMs();
     const saved = (): void => {
+      if (ready.mustSync) onSaved(clock.monotonicMs() - startedMs);
       this.#saving = undefined;
       if (this.#stopped) return;
       storage.append(ready.entries);

@@ -35,7 +35,13 @@ import { DEFAULT_QUOTA_BYTES, requestTimeoutMs, type ServerConfig } from "./conf
 import { LogRelease } from "./log_release.ts";
 import { ServerMetrics } from "./metrics.ts";
 import type { ServerPorts } from "./ports.ts";
-import { Proposal, type RaftRequests, RequestEncoder, type RequestKind } from "./proposals.ts";
+import {
+  operationNames,
+  Proposal,
+  type RaftRequests,
+  RequestEncoder,
+  type RequestKind,
+} from "./proposals.ts";
 import { Quota } from "./quota.ts";
 import { RaftLoop } from "./raft_loop.ts";
 import { ReadBarrier } from "./read_barrier.ts";
@@ -69,7 +75,7 @@ export class EtcdServer {
   readonly cluster: Cluster;
   readonly alarms: Alarms;
   readonly quota: Quota;
-  readonly metrics = new ServerMetrics();
+  readonly metrics: ServerMetrics;
   readonly #ports: ServerPorts;
   readonly #parts: Bootstrapped;
   readonly #node: RawNode;
@@ -86,16 +92,23 @@ export class EtcdServer {
   #published = false;
   #compacting = false;
   #raisingNoSpace = false;
+  #defragmentation: Promise<void> | undefined;
   #stopped = false;
   #stalledReads: Timer | undefined;
 
   /** Opens the data directory. Throws as `bootstrap` does. */
   static async open(options: ServerOptions): Promise<EtcdServer> {
-    const parts = await bootstrap(options.config, options.ports, options.onFatal);
-    return new EtcdServer(options, parts);
+    const metrics = new ServerMetrics();
+    const parts = await bootstrap(options.config, options.ports, metrics, options.onFatal);
+    return new EtcdServer(options, parts, metrics);
   }
 
-  private constructor({ config, ports, flush, onFatal }: ServerOptions, parts: Bootstrapped) {
+  private constructor(
+    { config, ports, flush, onFatal }: ServerOptions,
+    parts: Bootstrapped,
+    metrics: ServerMetrics,
+  ) {
+    this.metrics = metrics;
     this.config = config;
     this.#ports = ports;
     this.#parts = parts;
@@ -122,6 +135,8 @@ export class EtcdServer {
       cluster: this.cluster,
       alarms: this.alarms,
       quota: this.quota,
+      now: () => ports.clock.monotonicMs(),
+      onApplied: (kind, succeeded, tookMs) => this.#onApplied(kind, succeeded, tookMs),
       onCompactionScheduled: () => this.#compactInBackground(),
       onClusterVersion: (version) => this.#onClusterVersion(version),
     });
@@ -140,6 +155,7 @@ export class EtcdServer {
       },
       onSoftState: (state) => this.#onSoftState(state),
       onReadStates: (states) => this.#barrier.onReadStates(states, this.appliedIndex),
+      onSaved: (tookMs) => this.metrics.walSync.observe(tookMs / 1000),
       onFatal,
     });
   }
@@ -280,12 +296,19 @@ export class EtcdServer {
     return job.result();
   }
 
-  async defragment(): Promise<void> {
+  /** Gives disk space back. One at a time: who asks meanwhile waits for the one under way. */
+  defragment(): Promise<void> {
+    this.#defragmentation ??= this.#defragment().finally(() => this.#defragmentation = undefined);
+    return this.#defragmentation;
+  }
+
+  async #defragment(): Promise<void> {
     const { clock, log } = this.#ports;
     const startedMs = clock.monotonicMs();
     const before = this.backend.sizeBytes;
     log.info("starting defragmentation", { "local-member-id": hexId(this.cluster.localId) });
-    await this.backend.defragment();
+    this.metrics.defragInflight = 1;
+    await this.backend.defragment().finally(() => this.metrics.defragInflight = 0);
     const tookMs = clock.monotonicMs() - startedMs;
     this.metrics.defrag.observe(tookMs / 1000);
     log.info("finished defragmentation", {
@@ -340,6 +363,17 @@ export class EtcdServer {
     this.backend.endEntry(entry.index, entry.term);
     this.#release.onApplied(entry.index, entry.data.length);
     if (this.#settledTerm !== entry.term) this.#onTermSettled(entry.term);
+  }
+
+  #onApplied(kind: RequestKind, succeeded: boolean, tookMs: number): void {
+    this.metrics.applies.observe(operationNames[kind], succeeded, tookMs / 1000);
+    if (tookMs < this.config.warningApplyMs) return;
+    this.metrics.slowApplies += 1;
+    this.#ports.log.warn("apply request took too long", {
+      took: `${tookMs.toFixed(3)}ms`,
+      "expected-duration": `${this.config.warningApplyMs}ms`,
+      request: operationNames[kind],
+    });
   }
 
   #applyConfChange(entry: Entry): void {

@@ -24,6 +24,9 @@ export interface ApplyTarget {
   readonly cluster: Cluster;
   readonly alarms: Alarms;
   readonly quota: Quota;
+  /** Milliseconds of the monotonic clock: for metrics, never for a result. */
+  readonly now: () => number;
+  readonly onApplied: (kind: RequestKind, succeeded: boolean, tookMs: number) => void;
   /** A compaction has been scheduled: its work is to be done. */
   readonly onCompactionScheduled: () => void;
   readonly onClusterVersion: (version: string) => void;
@@ -63,8 +66,21 @@ export class Applier {
     proposal.resolve(result);
   }
 
-  /** Alarms take writes away, the quota takes them away at the last moment: etcd's order of checks. */
   #execute(kind: RequestKind, request: RaftRequests[RequestKind], isAwaited: boolean): unknown {
+    const { now, onApplied } = this.#target;
+    const startedMs = now();
+    let succeeded = false;
+    try {
+      const result = this.#dispatch(kind, request, isAwaited);
+      succeeded = true;
+      return result;
+    } finally {
+      onApplied(kind, succeeded, now() - startedMs);
+    }
+  }
+
+  /** Alarms take writes away, the quota takes them away at the last moment: etcd's order of checks. */
+  #dispatch(kind: RequestKind, request: RaftRequests[RequestKind], isAwaited: boolean): unknown {
     const { store, alarms, quota } = this.#target;
     switch (kind) {
       case "put": {
