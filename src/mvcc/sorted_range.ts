@@ -63,8 +63,9 @@ export class SortedCursor implements RangeCursor {
     assert(!this.done, "A range goes on after its end");
     checkReadable(this.#plan);
     if (!this.#isSorted) {
-      if (this.#gather(keysMax, bytesMax)) this.#sort();
-      return [];
+      if (!this.#gather(keysMax, bytesMax)) return [];
+      this.#sort();
+      if (this.done) return [];
     }
     return this.#produce(keysMax, bytesMax);
   }
