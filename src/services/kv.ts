@@ -41,16 +41,15 @@ import { putCost, txnCost } from "../server/quota.ts";
 import type { EtcdServer } from "../server/server.ts";
 import { HeaderEncoder } from "./header.ts";
 import { streaming, unary } from "./methods.ts";
-import { LargeRange, rangeParts } from "./large_range.ts";
+import { LargeRange, type RangeEnvelope } from "./large_range.ts";
 import { RangeStream } from "./range_stream.ts";
 
 /** etcdserverpb.KV. The hot path: codecs are generated, key-values go out as they are stored. */
 export function kvMethods(server: EtcdServer, headers: HeaderEncoder): Method[] {
   const header = ({ revision }: RevisionHeader): Uint8Array => headers.encode(revision, server.term);
-  const service = new KvService(server, (outcome) => {
-    const head = encoded(encodeRangeResponse, { header: header(outcome.header) });
-    const tail = encoded(encodeRangeResponse, { more: outcome.more, count: outcome.count });
-    return rangeParts(head, outcome.kvs, tail);
+  const service = new KvService(server, {
+    head: (revision) => encoded(encodeRangeResponse, { header: header({ revision }) }),
+    tail: (more, count) => encoded(encodeRangeResponse, { more, count }),
   });
   const { put, range, rangeStream, deleteRange, txn, compact } = KV.method;
   return [
@@ -104,11 +103,11 @@ const SMALL_RANGE_KEYS = 256;
 
 class KvService {
   readonly #server: EtcdServer;
-  readonly #encodeParts: (outcome: RangeOutcome) => ReplyParts;
+  readonly #envelope: RangeEnvelope;
 
-  constructor(server: EtcdServer, encodeParts: (outcome: RangeOutcome) => ReplyParts) {
+  constructor(server: EtcdServer, envelope: RangeEnvelope) {
     this.#server = server;
-    this.#encodeParts = encodeParts;
+    this.#envelope = envelope;
   }
 
   put(request: PutRequest, context: CallContext): Pending<PutOutcome> {
@@ -137,7 +136,7 @@ class KvService {
     const limit = options.limit ?? 0;
     const small = request.rangeEnd.length === 0 || request.countOnly ||
       (limit > 0 && limit <= SMALL_RANGE_KEYS);
-    if (!small) return new LargeRange(this.#server, options, this.#encodeParts).run();
+    if (!small) return new LargeRange(this.#server, options, this.#envelope).run();
     const { kvs, count, more, revision } = store.range(options);
     return { header: { revision }, kvs, count, more };
   }

@@ -8,8 +8,12 @@ import type { EtcdServer } from "../server/server.ts";
 /** Work in one turn: about 2 ms of reading, or as many bytes. */
 const SLICE_KEYS = 1_000;
 const SLICE_BYTES = 1024 * 1024;
-/** A reply below this is encoded in place like any other. */
-const INLINE_BYTES_MAX = 64 * 1024;
+
+/** Encodes what of a RangeResponse comes before its `kvs`, and what comes after. */
+export interface RangeEnvelope {
+  head(revision: number): Uint8Array;
+  tail(more: boolean, count: number): Uint8Array;
+}
 
 /**
  * A range that may be large: read in slices at one revision, so that no turn of the event loop is long, and
@@ -19,23 +23,21 @@ const INLINE_BYTES_MAX = 64 * 1024;
 export class LargeRange {
   readonly #server: EtcdServer;
   readonly #cursor: RangeCursor;
+  readonly #envelope: RangeEnvelope;
   readonly #result = new Pending<RangeOutcome | ReplyParts>();
-  readonly #encode: (outcome: RangeOutcome) => ReplyParts;
-  #kvs: Uint8Array[] = [];
-  #bytes = 0;
+  #parts: RangeParts | undefined;
 
   /** Throws `compacted` and `futureRevision`. */
-  constructor(server: EtcdServer, options: RangeOptions, encode: (outcome: RangeOutcome) => ReplyParts) {
+  constructor(server: EtcdServer, options: RangeOptions, envelope: RangeEnvelope) {
     this.#server = server;
     this.#cursor = server.store.openRange(options, true);
-    this.#encode = encode;
+    this.#envelope = envelope;
   }
 
   run(): Pending<RangeOutcome | ReplyParts> {
     try {
       this.#slice();
-      if (this.#cursor.done) this.#finish();
-      else this.#server.soon(() => this.run());
+      if (!this.#cursor.done) this.#server.soon(() => this.run());
     } catch (error) {
       this.#cursor.close();
       this.#result.reject(error);
@@ -44,43 +46,55 @@ export class LargeRange {
   }
 
   #slice(): void {
-    const kvs = this.#cursor.next(SLICE_KEYS, SLICE_BYTES);
-    for (const kv of kvs) this.#bytes += kv.length;
-    if (this.#kvs.length === 0) this.#kvs = kvs;
-    else for (const kv of kvs) this.#kvs.push(kv);
-  }
-
-  #finish(): void {
-    const { revision, count, more } = this.#cursor;
-    this.#cursor.close();
-    const outcome = { header: { revision }, kvs: this.#kvs, count, more };
-    this.#result.resolve(this.#bytes <= INLINE_BYTES_MAX ? outcome : this.#encode(outcome));
+    const cursor = this.#cursor;
+    const kvs = cursor.next(SLICE_KEYS, SLICE_BYTES);
+    const { revision, count, more, done } = cursor;
+    if (done && this.#parts === undefined) {
+      // All in one slice: not large after all.
+      return this.#result.resolve({ header: { revision }, kvs, count, more });
+    }
+    this.#parts ??= new RangeParts(this.#envelope.head(revision));
+    for (const kv of kvs) this.#parts.add(kv);
+    if (done) this.#result.resolve(this.#parts.finish(this.#envelope.tail(more, count)));
   }
 }
 
 const KVS_TAG = 0x12;
 /** Parts are about this long: small enough to be let go as they are sent, large enough to be few. */
 const PART_BYTES = 64 * 1024;
+/** Room for a value that begins before the end of its part. */
+const PART_SLACK_BYTES = 4 * 1024;
 
-/** The bytes of a RangeResponse in parts: `head` holds the fields before `kvs`, `tail` those after. */
-export function rangeParts(head: Uint8Array, kvs: readonly Uint8Array[], tail: Uint8Array): ReplyParts {
-  const parts: Uint8Array[] = [];
-  let out = new ByteWriter(PART_BYTES + 1024);
-  out.write(head);
-  for (const kv of kvs) {
+/** The bytes of a RangeResponse, gathered as its key-values are read. */
+class RangeParts {
+  readonly #parts: Uint8Array[] = [];
+  #out = new ByteWriter(PART_BYTES + PART_SLACK_BYTES);
+
+  constructor(head: Uint8Array) {
+    this.#out.write(head);
+  }
+
+  add(kv: Uint8Array): void {
+    const out = this.#out;
     out.byte(KVS_TAG);
     out.varint(kv.length);
-    if (kv.length >= PART_BYTES) { // A large value is a part by itself: it is not copied.
-      parts.push(out.bytes.subarray(0, out.length), kv);
-      out = new ByteWriter(PART_BYTES + 1024);
-      continue;
+    if (kv.length > PART_SLACK_BYTES) { // A part by itself: it is not copied.
+      this.#endPart();
+      this.#parts.push(kv);
+      return;
     }
     out.write(kv);
-    if (out.length < PART_BYTES) continue;
-    parts.push(out.bytes.subarray(0, out.length));
-    out = new ByteWriter(PART_BYTES + 1024);
+    if (out.length >= PART_BYTES) this.#endPart();
   }
-  out.write(tail);
-  parts.push(out.bytes.subarray(0, out.length));
-  return new ReplyParts(parts);
+
+  finish(tail: Uint8Array): ReplyParts {
+    this.#out.write(tail);
+    this.#endPart();
+    return new ReplyParts(this.#parts);
+  }
+
+  #endPart(): void {
+    this.#parts.push(this.#out.bytes.subarray(0, this.#out.length));
+    this.#out = new ByteWriter(PART_BYTES + PART_SLACK_BYTES);
+  }
 }
