@@ -28,7 +28,7 @@ import {
 } from "../gen/etcdserverpb/kv_pb.ts";
 import type { CallContext, Method, Reply, ReplyParts } from "../grpc/method.ts";
 import { isReadOnlyTxn, isSerializableTxn, rangeOptions } from "../mvcc/requests.ts";
-import { checkDeleteRange, checkPut, checkRange, checkRangeStream, checkTxn } from "../mvcc/txn_checks.ts";
+import { checkDeleteRange, checkPut, checkRange, checkTxn } from "../mvcc/txn_checks.ts";
 import {
   type DeleteRangeOutcome,
   executeTxn,
