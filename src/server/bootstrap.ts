@@ -1,7 +1,7 @@
 import { LmdbBackend } from "../backend/lmdb_backend.ts";
 import { listAlarms } from "../backend/schema/alarm_table.ts";
 import { listMembers, listRemovedMembers, readClusterVersion } from "../backend/schema/member_table.ts";
-import { readConsistentIndex } from "../backend/schema/meta_table.ts";
+import { readConfState, readConsistentIndex } from "../backend/schema/meta_table.ts";
 import { checkSchema } from "../backend/schema/version.ts";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { hexId } from "../base/bytes.ts";
@@ -100,11 +100,7 @@ export async function bootstrap(
     const { local, cluster } = newCluster(config, ports);
     const metadata = create(MetadataSchema, { NodeID: local.id, ClusterID: cluster.id });
     const wal = createWal(files, walDir, toBinary(MetadataSchema, metadata), walOptions);
-    const storage = new MemoryStorage();
-    const node = newNode(config, ports, local.id, storage, 0);
-    node.bootstrap([{ id: local.id, context: encodeMemberJson(local) }]);
-    logStart(ports, cluster);
-    return { ...parts, cluster, node, storage, wal };
+    return { ...parts, ...beginLog(config, ports, local, cluster), wal };
   }
 
   const snapshot = newestSnapshot(files, walDir, consistent.index, log);
@@ -122,6 +118,19 @@ export async function bootstrap(
         `${opened.wal.lastIndex}: the two do not belong together`,
     );
   }
+  if (opened.hardState === undefined) {
+    // The first save, the founding members and the state that commits them, did not come to its end: nobody
+    // was told of anything, and what there is of it is replaced.
+    const { local, cluster } = newCluster(config, ports);
+    if (cluster.id !== identity.ClusterID || local.id !== identity.NodeID) {
+      throw new BootstrapError(
+        `the log in ${walDir} was begun for member ${hexId(identity.NodeID)} of cluster ` +
+          `${hexId(identity.ClusterID)}, and the flags make ${hexId(local.id)} of ${hexId(cluster.id)}: ` +
+          `start with the flags of the first time, or with an empty --data-dir`,
+      );
+    }
+    return { ...parts, ...beginLog(config, ports, local, cluster), wal: opened.wal };
+  }
   const cluster = new Cluster(identity.ClusterID, identity.NodeID);
   cluster.restore(listMembers(backend), listRemovedMembers(backend));
   cluster.version = readClusterVersion(backend);
@@ -131,12 +140,29 @@ export async function bootstrap(
     storage.applySnapshot({ ...snapshot, confState: snapshot.confState, data: new Uint8Array(0) });
   }
   storage.append(opened.entries);
-  const hardState = opened.hardState ?? { term: 0, vote: 0n, commit: 0 };
+  const confState = readConfState(backend);
+  // As of the last applied entry, which may be past the snapshot's.
+  if (confState !== undefined) storage.setConfState(confState);
+  const { hardState } = opened;
   // The commit index is written lazily; what has been applied was committed.
   storage.setHardState({ ...hardState, commit: Math.max(hardState.commit, consistent.index) });
   const node = newNode(config, ports, identity.NodeID, storage, consistent.index);
   logStart(ports, cluster);
   return { ...parts, cluster, node, storage, wal: opened.wal };
+}
+
+/** The log of a new cluster, which this member founds. */
+function beginLog(
+  config: ServerConfig,
+  ports: ServerPorts,
+  local: Member,
+  cluster: Cluster,
+): Pick<Bootstrapped, "cluster" | "node" | "storage"> {
+  const storage = new MemoryStorage();
+  const node = newNode(config, ports, local.id, storage, 0);
+  node.bootstrap([{ id: local.id, context: encodeMemberJson(local) }]);
+  logStart(ports, cluster);
+  return { cluster, node, storage };
 }
 
 function newNode(
