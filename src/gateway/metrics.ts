@@ -23,6 +23,7 @@ export function metricsRenderer(sources: MetricsSources): () => string {
   const families = [
     ...serverFamilies(sources),
     ...storeFamilies(sources.server),
+    ...leaseFamilies(sources.server),
     ...diskFamilies(sources.server),
     ...grpcFamilies(sources),
     ...processFamilies(sources),
@@ -221,6 +222,41 @@ function storeFamilies(server: EtcdServer): MetricFamily[] {
       "etcd_debugging_mvcc_total_put_size_in_bytes",
       "The total size of put kv pairs seen by this member.",
       () => store.putBytes,
+    ),
+  ];
+}
+
+function leaseFamilies({ lessor }: EtcdServer): MetricFamily[] {
+  return [
+    metric(
+      "counter",
+      "etcd_debugging_lease_granted_total",
+      "The total number of granted leases.",
+      () => lessor.granted,
+    ),
+    metric(
+      "counter",
+      "etcd_debugging_lease_revoked_total",
+      "The total number of revoked leases.",
+      () => lessor.revoked,
+    ),
+    metric(
+      "counter",
+      "etcd_debugging_lease_renewed_total",
+      "The number of renewed leases seen by the leader.",
+      () => lessor.renewed,
+    ),
+    metric(
+      "histogram",
+      "etcd_debugging_lease_ttl_total",
+      "Bucketed histogram of lease TTLs.",
+      () => lessor.ttls,
+    ),
+    metric(
+      "counter",
+      "etcd_server_lease_expired_total",
+      "The total number of expired leases.",
+      () => lessor.expired,
     ),
   ];
 }

@@ -1,5 +1,6 @@
 import { LmdbBackend } from "../backend/lmdb_backend.ts";
 import { listAlarms } from "../backend/schema/alarm_table.ts";
+import { leaseStore } from "../backend/schema/lease_table.ts";
 import { listMembers, listRemovedMembers, readClusterVersion } from "../backend/schema/member_table.ts";
 import { readConfState, readConsistentIndex } from "../backend/schema/meta_table.ts";
 import { checkSchema } from "../backend/schema/version.ts";
@@ -7,11 +8,11 @@ import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { hexId } from "../base/bytes.ts";
 import { Prng } from "../base/prng.ts";
 import { MetadataSchema } from "../gen/etcdserverpb/metadata_pb.ts";
+import { Lessor } from "../lease/lessor.ts";
 import { Cluster } from "../membership/cluster.ts";
 import { clusterId, type Member, memberId } from "../membership/member.ts";
 import { encodeMemberJson } from "../membership/member_json.ts";
 import { ArenaKeyIndex, KEY_INDEX_SEED_BYTES } from "../mvcc/key_index.ts";
-import { noLeases } from "../mvcc/key_leases.ts";
 import { Store } from "../mvcc/store.ts";
 import { nextTurn } from "../ports/clock.ts";
 import type { FileLock } from "../ports/files.ts";
@@ -21,7 +22,7 @@ import { newestSnapshot } from "../wal/replay.ts";
 import { walExists } from "../wal/segment.ts";
 import { createWal, openWal, type Wal } from "../wal/wal.ts";
 import { Alarms } from "./alarms.ts";
-import type { ServerConfig } from "./config.ts";
+import { leaseTtlMinSeconds, type ServerConfig } from "./config.ts";
 import type { ServerMetrics } from "./metrics.ts";
 import type { ServerPorts } from "./ports.ts";
 
@@ -29,6 +30,7 @@ import type { ServerPorts } from "./ports.ts";
 export interface Bootstrapped {
   readonly backend: LmdbBackend;
   readonly store: Store;
+  readonly lessor: Lessor;
   readonly cluster: Cluster;
   readonly alarms: Alarms;
   readonly node: RawNode;
@@ -76,10 +78,16 @@ export async function bootstrap(
   });
   log.info("opened backend db", { path: backendPath, took: `${clock.monotonicMs() - startedMs}ms` });
   checkSchema(backend);
+  const lessor = new Lessor({
+    store: leaseStore(backend),
+    ttlMinSeconds: leaseTtlMinSeconds(config),
+    checkpointIntervalMs: config.leaseCheckpointIntervalMs,
+  });
+  lessor.restore();
   const store = new Store({
     backend,
     index: new ArenaKeyIndex(randomBytes(ports, KEY_INDEX_SEED_BYTES)),
-    leases: noLeases,
+    leases: lessor,
     compactionBatchLimit: config.compactionBatchLimit,
   });
   while (!store.restoreSlice(RESTORE_SLICE_RECORDS)) await nextTurn(clock);
@@ -88,7 +96,7 @@ export async function bootstrap(
   log.info("restore consistentIndex", { index: consistent.index });
   const walOptions = { unsafeNoSync: config.unsafeNoFsync, log };
   const alarms = new Alarms();
-  const parts = { backend, store, alarms, lock, restarted };
+  const parts = { backend, store, lessor, alarms, lock, restarted };
 
   if (!restarted) {
     if (consistent.index > 0) {

@@ -24,6 +24,8 @@ export interface ServerConfig {
   readonly compactionBatchLimit: number;
   readonly compactionSleepMs: number;
   readonly autoCompaction: AutoCompaction;
+  /** How often the time left of a long lease is noted in the log; undefined for never. */
+  readonly leaseCheckpointIntervalMs?: number | undefined;
   readonly warningApplyMs: number;
   readonly warningUnaryRequestMs: number;
   /** Skips syncs: for tests only, since a power cut then loses acknowledged writes. */
@@ -42,4 +44,10 @@ export const DEFAULT_QUOTA_BYTES = 2 * 1024 * 1024 * 1024;
 /** How long a request waits for raft: etcd's 5 s, and two elections on top. */
 export function requestTimeoutMs(config: ServerConfig): number {
   return 5_000 + 2 * config.electionMs;
+}
+
+/** The shortest TTL a lease can have: one and a half elections, in whole seconds. */
+export function leaseTtlMinSeconds({ electionMs, heartbeatMs }: ServerConfig): number {
+  const ticks = Math.floor((3 * Math.floor(electionMs / heartbeatMs)) / 2);
+  return Math.ceil((ticks * heartbeatMs) / 1_000);
 }

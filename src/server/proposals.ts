@@ -9,6 +9,11 @@ import type {
   PutRequest,
   TxnRequest,
 } from "../gen/etcdserverpb/kv_pb.ts";
+import type {
+  LeaseCheckpointRequest,
+  LeaseGrantRequest,
+  LeaseRevokeRequest,
+} from "../gen/etcdserverpb/lease_pb.ts";
 import type { AlarmRequest } from "../gen/etcdserverpb/maintenance_pb.ts";
 import type {
   ClusterMemberAttrSetRequest,
@@ -22,7 +27,10 @@ export interface RaftRequests {
   readonly deleteRange: DeleteRangeRequest;
   readonly txn: TxnRequest;
   readonly compaction: CompactionRequest;
+  readonly leaseGrant: LeaseGrantRequest;
+  readonly leaseRevoke: LeaseRevokeRequest;
   readonly alarm: AlarmRequest;
+  readonly leaseCheckpoint: LeaseCheckpointRequest;
   readonly clusterVersionSet: ClusterVersionSetRequest;
   readonly clusterMemberAttrSet: ClusterMemberAttrSetRequest;
 }
@@ -35,7 +43,10 @@ export const operationNames: Record<RequestKind, string> = {
   deleteRange: "DeleteRange",
   txn: "Txn",
   compaction: "Compaction",
+  leaseGrant: "LeaseGrant",
+  leaseRevoke: "LeaseRevoke",
   alarm: "Alarm",
+  leaseCheckpoint: "LeaseCheckpoint",
   clusterVersionSet: "ClusterVersionSet",
   clusterMemberAttrSet: "ClusterMemberAttrSet",
 };
@@ -46,7 +57,10 @@ const requestFields: Record<RequestKind, number> = {
   deleteRange: 5,
   txn: 6,
   compaction: 7,
+  leaseGrant: 8,
+  leaseRevoke: 9,
   alarm: 10,
+  leaseCheckpoint: 11,
   clusterVersionSet: 1300,
   clusterMemberAttrSet: 1301,
 };

@@ -8,6 +8,7 @@ import { hexId } from "../base/bytes.ts";
 import { Pending } from "../base/pending.ts";
 import type { RaftIndex, Term } from "../base/units.ts";
 import { CompactionRequestSchema } from "../gen/etcdserverpb/kv_pb.ts";
+import { LeaseCheckpointRequestSchema, LeaseRevokeRequestSchema } from "../gen/etcdserverpb/lease_pb.ts";
 import {
   type AlarmRequest,
   AlarmRequest_AlarmAction as AlarmAction,
@@ -18,6 +19,7 @@ import {
   ClusterMemberAttrSetRequestSchema,
   ClusterVersionSetRequestSchema,
 } from "../gen/membershippb/membership_pb.ts";
+import type { Checkpoint, Lessor } from "../lease/lessor.ts";
 import type { Cluster } from "../membership/cluster.ts";
 import { decodeMemberJson } from "../membership/member_json.ts";
 import { type KvHash, KvHashJob } from "../mvcc/hash.ts";
@@ -32,6 +34,8 @@ import { Applier } from "./apply/applier.ts";
 import { AutoCompactor } from "./auto_compactor.ts";
 import { bootstrap, type Bootstrapped } from "./bootstrap.ts";
 import { DEFAULT_QUOTA_BYTES, requestTimeoutMs, type ServerConfig } from "./config.ts";
+import { DatabaseSnapshot } from "./database_snapshot.ts";
+import { LeaseKeeper } from "./lease_keeper.ts";
 import { LogRelease } from "./log_release.ts";
 import { ServerMetrics } from "./metrics.ts";
 import type { ServerPorts } from "./ports.ts";
@@ -72,6 +76,8 @@ export class EtcdServer {
   readonly config: ServerConfig;
   readonly backend: LmdbBackend;
   readonly store: Store;
+  readonly lessor: Lessor;
+  readonly leases: LeaseKeeper;
   readonly cluster: Cluster;
   readonly alarms: Alarms;
   readonly quota: Quota;
@@ -83,6 +89,7 @@ export class EtcdServer {
   readonly #barrier: ReadBarrier;
   readonly #applier: Applier;
   readonly #encoder: RequestEncoder;
+  readonly #ids: RequestIds;
   readonly #release: LogRelease;
   readonly #autoCompactor: AutoCompactor | undefined;
   readonly #ready: Pending<void> = new Pending();
@@ -115,11 +122,19 @@ export class EtcdServer {
     this.#node = parts.node;
     this.backend = parts.backend;
     this.store = parts.store;
+    this.lessor = parts.lessor;
+    this.leases = new LeaseKeeper({
+      ...ports,
+      lessor: parts.lessor,
+      raft: this,
+      electionMs: config.electionMs,
+    });
     this.cluster = parts.cluster;
     this.alarms = parts.alarms;
     const quotaBytes = config.quotaBackendBytes === 0 ? DEFAULT_QUOTA_BYTES : config.quotaBackendBytes;
     this.quota = new Quota(quotaBytes < 0 ? Infinity : quotaBytes, () => parts.backend.inUseBytes);
-    this.#encoder = new RequestEncoder(new RequestIds(this.cluster.localId, ports.clock.wallMs()));
+    this.#ids = new RequestIds(this.cluster.localId, ports.clock.wallMs());
+    this.#encoder = new RequestEncoder(this.#ids);
     this.#barrier = new ReadBarrier(this.#node, ports.clock, requestTimeoutMs(config));
     this.#release = new LogRelease({
       ...parts,
@@ -132,9 +147,11 @@ export class EtcdServer {
       : new AutoCompactor(config.autoCompaction, this, ports);
     this.#applier = new Applier({
       store: this.store,
+      lessor: this.lessor,
       cluster: this.cluster,
       alarms: this.alarms,
       quota: this.quota,
+      onLeaseRevoked: (id) => this.leases.onRevoked(id),
       now: () => ports.clock.monotonicMs(),
       onApplied: (kind, succeeded, tookMs) => this.#onApplied(kind, succeeded, tookMs),
       onCompactionScheduled: () => this.#compactInBackground(),
@@ -168,6 +185,7 @@ export class EtcdServer {
     this.#campaignAlone();
     this.#stalledReads = clock.every(this.config.heartbeatMs, () => this.#barrier.onTick());
     this.#release.start(clock);
+    this.leases.start();
     if (this.store.compactionPending) this.#compactInBackground();
     await this.#ready;
     this.#autoCompactor?.start();
@@ -179,6 +197,7 @@ export class EtcdServer {
     this.#stopped = true;
     this.#autoCompactor?.stop();
     this.#stalledReads?.cancel();
+    this.leases.stop();
     this.#release.stop();
     await this.#loop.stop();
     this.#barrier.failAll(new EtcdError("stopped"));
@@ -195,6 +214,10 @@ export class EtcdServer {
   /** 0 when it is not known. */
   get leader(): bigint {
     return this.#node.leader;
+  }
+
+  get isLeader(): boolean {
+    return this.#node.isLeader;
   }
 
   get committedIndex(): RaftIndex {
@@ -258,6 +281,26 @@ export class EtcdServer {
     return this.propose("alarm", request, toBinary(AlarmRequestSchema, request));
   }
 
+  /** An id for a lease whose client leaves the choice to the server: above 0, as an int64. */
+  newLeaseId(): bigint {
+    do this.#ids.advance(); while (BigInt.asUintN(63, this.#ids.current) === 0n);
+    return BigInt.asUintN(63, this.#ids.current);
+  }
+
+  proposeRevoke(id: bigint): Pending<unknown> {
+    const request = create(LeaseRevokeRequestSchema, { ID: id });
+    return this.propose("leaseRevoke", request, toBinary(LeaseRevokeRequestSchema, request));
+  }
+
+  proposeCheckpoints(leases: readonly Checkpoint[]): Pending<unknown> {
+    const checkpoints = leases.map(({ id, remainingSeconds }) => ({
+      ID: id,
+      remainingTTL: BigInt(remainingSeconds),
+    }));
+    const request = create(LeaseCheckpointRequestSchema, { checkpoints });
+    return this.propose("leaseCheckpoint", request, toBinary(LeaseCheckpointRequestSchema, request));
+  }
+
   compact(revision: number): Pending<unknown> {
     const request = create(CompactionRequestSchema, { revision: BigInt(revision) });
     return this.propose("compaction", request, toBinary(CompactionRequestSchema, request));
@@ -274,6 +317,11 @@ export class EtcdServer {
     if (this.canReadNow) return DONE;
     this.#loop.wake();
     return this.#barrier.wait();
+  }
+
+  /** The outside, for services that need it themselves. */
+  get ports(): ServerPorts {
+    return this.#ports;
   }
 
   /** Runs in a coming turn of the event loop: for reads that go on in slices. */
@@ -415,11 +463,13 @@ export class EtcdServer {
   /** An entry of the current term is applied: what older leaders committed is applied with it. */
   #onTermSettled(term: Term): void {
     this.#settledTerm = term;
+    if (this.#node.isLeader && term === this.#node.term) this.leases.onLeading();
     if (!this.#published && this.#node.isLeader && term === this.#node.term) this.#publish();
   }
 
   #onSoftState({ leader, role }: SoftState): void {
     this.metrics.onLeader(leader);
+    if (!this.#node.isLeader) this.leases.onFollowing();
     this.#ports.log.info("raft.node: leader changed", {
       "local-member-id": hexId(this.cluster.localId),
       leader: hexId(leader),

@@ -1,6 +1,7 @@
 import type { DescService } from "@bufbuild/protobuf";
 import { Cluster } from "../gen/etcdserverpb/cluster_pb.ts";
 import { KV } from "../gen/etcdserverpb/kv_pb.ts";
+import { Lease } from "../gen/etcdserverpb/lease_pb.ts";
 import { Maintenance } from "../gen/etcdserverpb/maintenance_pb.ts";
 import { Health } from "../gen/grpc/health/v1/health_pb.ts";
 import type { Method } from "../grpc/method.ts";
@@ -9,6 +10,7 @@ import { clusterMethods } from "./cluster.ts";
 import { HeaderEncoder } from "./header.ts";
 import { healthMethods } from "./health.ts";
 import { kvMethods } from "./kv.ts";
+import { leaseMethods } from "./lease.ts";
 import { maintenanceMethods } from "./maintenance.ts";
 
 /** Every method this server has: the one handler set that all protocols reach. */
@@ -16,6 +18,7 @@ export function etcdMethods(server: EtcdServer): Method[] {
   const headers = new HeaderEncoder(server.cluster.id, server.cluster.localId);
   return [
     ...kvMethods(server, headers),
+    ...leaseMethods(server, headers),
     ...clusterMethods(server),
     ...maintenanceMethods(server),
     ...healthMethods(),
@@ -23,4 +26,4 @@ export function etcdMethods(server: EtcdServer): Method[] {
 }
 
 /** The services that have methods here, for protocols that are generated from their descriptors. */
-export const etcdServices: readonly DescService[] = [KV, Cluster, Maintenance, Health];
+export const etcdServices: readonly DescService[] = [KV, Lease, Cluster, Maintenance, Health];

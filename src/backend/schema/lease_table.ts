@@ -1,13 +1,18 @@
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { type Lease, LeaseSchema } from "../../gen/leasepb/lease_pb.ts";
+import type { LeaseStore, StoredLease } from "../../lease/lease_store.ts";
 import type { Backend } from "../../mvcc/backend.ts";
 
 /** A row of bucket "lease": key 8 bytes of the id, big endian; value `leasepb.Lease`. Times in seconds. */
-export interface LeaseRow {
-  readonly id: bigint;
-  readonly ttl: bigint;
-  /** What is left of the TTL at the last checkpoint; 0 when there was none. */
-  readonly remainingTtl: bigint;
+export type LeaseRow = StoredLease;
+
+/** The bucket as the lessor wants it. */
+export function leaseStore(backend: Backend): LeaseStore {
+  return {
+    list: () => listLeases(backend),
+    put: (lease) => putLease(backend, lease),
+    delete: (id) => deleteLease(backend, id),
+  };
 }
 
 export function putLease(backend: Backend, row: LeaseRow): void {

@@ -1,6 +1,7 @@
 import { deleteAlarm, putAlarm } from "../../backend/schema/alarm_table.ts";
 import { putMember, writeClusterVersion } from "../../backend/schema/member_table.ts";
 import { assert } from "../../base/assert.ts";
+import { EMPTY_BYTES } from "../../base/bytes.ts";
 import { EtcdError } from "../../base/errors.ts";
 import { revisionFromWire } from "../../base/units.ts";
 import type { PutRequest, TxnRequest } from "../../gen/etcdserverpb/kv_pb.ts";
@@ -11,25 +12,35 @@ import {
 } from "../../gen/etcdserverpb/maintenance_pb.ts";
 import { decodeInternalRaftRequest } from "../../gen/codec/etcdserverpb/raft_internal_codec.ts";
 import type { ClusterMemberAttrSetRequest } from "../../gen/membershippb/membership_pb.ts";
+import type { Lessor } from "../../lease/lessor.ts";
 import type { Cluster } from "../../membership/cluster.ts";
 import type { Store } from "../../mvcc/store.ts";
-import { executeDeleteRange, executePut, executeTxn } from "../../mvcc/txn_eval.ts";
+import { executeDeleteRange, executePut, executeTxn, type RevisionHeader } from "../../mvcc/txn_eval.ts";
 import type { Alarm, Alarms } from "../alarms.ts";
 import type { Proposal, RaftRequests, RequestKind } from "../proposals.ts";
-import { putCost, type Quota, txnCost } from "../quota.ts";
+import { LEASE_COST_BYTES, putCost, type Quota, txnCost } from "../quota.ts";
 
 /** The parts of the state machine that requests change. */
 export interface ApplyTarget {
   readonly store: Store;
+  readonly lessor: Lessor;
   readonly cluster: Cluster;
   readonly alarms: Alarms;
   readonly quota: Quota;
-  /** Milliseconds of the monotonic clock: for metrics, never for a result. */
+  /** Milliseconds of the monotonic clock: for metrics and the expiry of leases, never for a result. */
   readonly now: () => number;
   readonly onApplied: (kind: RequestKind, succeeded: boolean, tookMs: number) => void;
   /** A compaction has been scheduled: its work is to be done. */
   readonly onCompactionScheduled: () => void;
+  readonly onLeaseRevoked: (id: bigint) => void;
   readonly onClusterVersion: (version: string) => void;
+}
+
+export interface LeaseGrantOutcome {
+  readonly header: RevisionHeader;
+  readonly ID: bigint;
+  /** Seconds. */
+  readonly TTL: number;
 }
 
 /**
@@ -104,6 +115,14 @@ export class Applier {
       case "compaction":
         this.#checkAlarms(false);
         return this.#compact(request as RaftRequests["compaction"]);
+      case "leaseGrant":
+        if (alarms.raised) this.#checkAlarms(true);
+        return this.#grantLease(request as RaftRequests["leaseGrant"]);
+      case "leaseRevoke":
+        this.#checkAlarms(false);
+        return this.#revokeLease((request as RaftRequests["leaseRevoke"]).ID);
+      case "leaseCheckpoint":
+        return this.#checkpointLeases(request as RaftRequests["leaseCheckpoint"]);
       case "alarm":
         return this.#alarm(request as AlarmRequest);
       case "clusterVersionSet":
@@ -124,6 +143,32 @@ export class Applier {
     store.scheduleCompaction(revisionFromWire(request.revision));
     onCompactionScheduled();
     return { header: { revision: store.currentRevision } };
+  }
+
+  #grantLease({ ID, TTL }: RaftRequests["leaseGrant"]): LeaseGrantOutcome {
+    const { store, lessor, quota, now } = this.#target;
+    const isExceeded = quota.isExceededBy(LEASE_COST_BYTES);
+    const lease = lessor.grant(ID, TTL, now());
+    if (isExceeded) throw new EtcdError("noSpace");
+    return { header: { revision: store.currentRevision }, ID, TTL: lease.ttlSeconds };
+  }
+
+  /** The lease and its keys go in one entry and the keys in one revision. */
+  #revokeLease(id: bigint): { readonly header: RevisionHeader } {
+    const { store, lessor, onLeaseRevoked } = this.#target;
+    lessor.revoke(id, (keys) => {
+      const txn = store.beginWrite();
+      for (const key of keys) txn.deleteRange(key, EMPTY_BYTES);
+      txn.end();
+    });
+    onLeaseRevoked(id);
+    return { header: { revision: store.currentRevision } };
+  }
+
+  #checkpointLeases({ checkpoints }: RaftRequests["leaseCheckpoint"]): void {
+    const { lessor, now } = this.#target;
+    const nowMs = now();
+    for (const { ID, remainingTTL } of checkpoints) lessor.checkpoint(ID, remainingTTL, nowMs);
   }
 
   #alarm(request: AlarmRequest): Alarm[] {
@@ -166,7 +211,10 @@ const requestKinds: readonly RequestKind[] = [
   "deleteRange",
   "txn",
   "compaction",
+  "leaseGrant",
+  "leaseRevoke",
   "alarm",
+  "leaseCheckpoint",
   "clusterVersionSet",
   "clusterMemberAttrSet",
 ];
