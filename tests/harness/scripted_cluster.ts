@@ -19,6 +19,7 @@ import type { Command } from "./datadriven.ts";
 import { RaftMember } from "./raft_member.ts";
 
 const ROUNDS_MAX = 100;
+const LINES_MAX = 10_000;
 const TICKS_MAX = 1000;
 
 /**
@@ -287,6 +288,7 @@ export class ScriptedCluster {
       for (const id of members) {
         // What a Ready leaves over, because a save was under way, comes with the next one.
         for (let text = this.#ready(id, "all"); text !== "nothing"; text = this.#ready(id, "all")) {
+          assert.ok(lines.length < LINES_MAX, `member ${id} is never done`);
           lines.push(`${id}:`, indented(text));
           quiet = false;
         }
