@@ -98,9 +98,6 @@ export function kvMethods(server: EtcdServer, headers: HeaderEncoder): Method[] 
   ];
 }
 
-/** Keys a range may cover before it is read in slices. */
-const SMALL_RANGE_KEYS = 256;
-
 class KvService {
   readonly #server: EtcdServer;
   readonly #envelope: RangeEnvelope;
@@ -129,14 +126,11 @@ class KvService {
     return afterBarrier(server, () => this.#read(request));
   }
 
-  /** Answers a range that is small, or likely to be, at once; others in slices. */
+  /** One key is answered at once; a range that takes more than a slice, whatever its limit, in slices. */
   #read(request: RangeRequest): RangeOutcome | Pending<RangeOutcome | ReplyParts> {
     const { store } = this.#server;
     const options = rangeOptions(request);
-    const limit = options.limit ?? 0;
-    const small = request.rangeEnd.length === 0 || request.countOnly ||
-      (limit > 0 && limit <= SMALL_RANGE_KEYS);
-    if (!small) return new LargeRange(this.#server, options, this.#envelope).run();
+    if (request.rangeEnd.length > 0) return new LargeRange(this.#server, options, this.#envelope).run();
     const { kvs, count, more, revision } = store.range(options);
     return { header: { revision }, kvs, count, more };
   }
