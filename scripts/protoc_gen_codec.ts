@@ -35,6 +35,7 @@ const HOT_MESSAGES: readonly string[] = [
   "etcdserverpb.RangeRequest",
   "etcdserverpb.RangeResponse",
   "etcdserverpb.RangeStreamResponse",
+  "etcdserverpb.SnapshotResponse",
   "etcdserverpb.TxnRequest",
   "etcdserverpb.TxnResponse",
   "etcdserverpb.WatchRequest",

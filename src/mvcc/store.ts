@@ -8,7 +8,7 @@ import {
   readFinishedCompaction,
   readScheduledCompaction,
 } from "./compaction.ts";
-import { CompactionHolds } from "./compaction_hold.ts";
+import { type CompactionHold, CompactionHolds } from "./compaction_hold.ts";
 import type { EventSink } from "./event_sink.ts";
 import { BackendHashJob, CompactionHashes, type KvHash, KvHashJob } from "./hash.ts";
 import type { KeyIndex } from "./key_index_api.ts";
@@ -208,6 +208,11 @@ export class Store implements RangeSource {
   compactionStep(): CompactionState {
     assert(!this.#txn.isOpen, "Compaction goes on inside a write transaction");
     return this.#compactor.step();
+  }
+
+  /** Until it is released no revision leaves the backend: for a copy of all that is there now. */
+  holdCompaction(): CompactionHold {
+    return this.#holds.hold(-Infinity);
   }
 
   /** True while compaction has work left: what `physical` compaction requests wait for. */

@@ -331,6 +331,12 @@ export class EtcdServer {
 
   // Maintenance.
 
+  /** The store as it is now, to be read as a bbolt file and closed. Compaction waits meanwhile. */
+  openSnapshot(): DatabaseSnapshot {
+    if (this.#stopped) throw new EtcdError("stopped");
+    return new DatabaseSnapshot(this.store);
+  }
+
   async hashKv(revision: number): Promise<KvHash> {
     const job = this.store.hashKv(revision);
     if (!(job instanceof KvHashJob)) return job;

@@ -12,16 +12,18 @@ import {
   Maintenance,
   StatusResponseSchema,
 } from "../gen/etcdserverpb/maintenance_pb.ts";
+import { encodeSnapshotResponse } from "../gen/codec/etcdserverpb/maintenance_codec.ts";
 import type { Method } from "../grpc/method.ts";
 import type { Alarm } from "../server/alarms.ts";
 import type { EtcdServer } from "../server/server.ts";
 import { SERVER_VERSION, STORAGE_VERSION } from "../server/version.ts";
 import { messageHeader } from "./header.ts";
-import { messageCodec, unary } from "./methods.ts";
+import { messageCodec, streaming, unary } from "./methods.ts";
+import { SnapshotStream } from "./snapshot_stream.ts";
 
 /** etcdserverpb.Maintenance: the care of one member. */
 export function maintenanceMethods(server: EtcdServer): Method[] {
-  const { alarm, status, hash, hashKV, defragment } = Maintenance.method;
+  const { alarm, status, hash, hashKV, snapshot, defragment } = Maintenance.method;
   return [
     unary(alarm, messageCodec(alarm), async (request) => {
       const alarms = request.action === AlarmAction.GET
@@ -43,6 +45,11 @@ export function maintenanceMethods(server: EtcdServer): Method[] {
         hashRevision: BigInt(revision),
       });
     }),
+    streaming(
+      snapshot,
+      { decode: messageCodec(snapshot).decode, encode: encodeSnapshotResponse },
+      (call) => new SnapshotStream(server, call),
+    ),
     unary(defragment, messageCodec(defragment), async () => {
       await server.defragment();
       return create(DefragmentResponseSchema); // etcd sends no header here.

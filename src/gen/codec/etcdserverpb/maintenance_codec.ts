@@ -3,9 +3,12 @@
 /* eslint-disable */
 
 import type { UnknownField } from "../../../base/wire.ts";
-import { checkDepth, cursor, readEnum, readLongTag, readText, readUint64, readUnknown, writeIntegerUnlessZero, writeText, writeUnknown } from "../../../base/wire.ts";
-import type { AlarmRequest, AlarmRequest_AlarmAction, AlarmType, DowngradeVersionTestRequest } from "../../etcdserverpb/maintenance_pb.ts";
+import { beginMessage, checkDepth, cursor, endMessage, readBytes, readEnum, readLength, readLongTag, readText, readUint64, readUnknown, writeBytes, writeIntegerUnlessZero, writeText, writeUnknown } from "../../../base/wire.ts";
+import type { AlarmRequest, AlarmRequest_AlarmAction, AlarmType, DowngradeVersionTestRequest, SnapshotResponse } from "../../etcdserverpb/maintenance_pb.ts";
 import type { ByteWriter } from "../../../base/byte_writer.ts";
+import type { ResponseHeaderInit } from "./header_codec.ts";
+import { decodeResponseHeader, encodeResponseHeader } from "./header_codec.ts";
+import { EMPTY_BYTES } from "../../../base/bytes.ts";
 
 /** What `encodeAlarmRequest` takes: absent fields are zero, and a message may be encoded already. */
 export interface AlarmRequestInit {
@@ -63,6 +66,85 @@ export function encodeAlarmRequest(out: ByteWriter, message: AlarmRequestInit): 
   writeIntegerUnlessZero(out, 8, message.action);
   writeIntegerUnlessZero(out, 16, message.memberID);
   writeIntegerUnlessZero(out, 24, message.alarm);
+  if (message.$unknown !== undefined) writeUnknown(out, message.$unknown);
+}
+
+/** What `encodeSnapshotResponse` takes: absent fields are zero, and a message may be encoded already. */
+export interface SnapshotResponseInit {
+  readonly header?: ResponseHeaderInit | Uint8Array | undefined;
+  readonly remainingBytes?: bigint | number | undefined;
+  readonly blob?: Uint8Array | undefined;
+  readonly version?: string | undefined;
+  readonly $unknown?: readonly UnknownField[] | undefined;
+}
+
+/**
+ * Decodes the range [start, end) of `bytes`. Fields of bytes are views on it. Throws a WireError.
+ * An enclosing message tells its `depth`, and a `message` into which the fields are merged.
+ */
+export function decodeSnapshotResponse(
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+  depth = 1,
+  message: SnapshotResponse = {
+    $typeName: "etcdserverpb.SnapshotResponse",
+    remainingBytes: 0n,
+    blob: EMPTY_BYTES,
+    version: "",
+  },
+): SnapshotResponse {
+  checkDepth(depth);
+  let at = start;
+  while (at < end) {
+    let tag = bytes[at++]!;
+    if (tag > 127) {
+      tag = readLongTag(bytes, at - 1, end);
+      at = cursor.at;
+    }
+    switch (tag) {
+      case 10:
+        at = readLength(bytes, at, end) + cursor.at;
+        message.header = decodeResponseHeader(bytes, cursor.at, at, depth + 1, message.header);
+        break;
+      case 16:
+        message.remainingBytes = readUint64(bytes, at, end);
+        at = cursor.at;
+        break;
+      case 26:
+        message.blob = readBytes(bytes, at, end);
+        at = cursor.at;
+        break;
+      case 34:
+        message.version = readText(bytes, at, end);
+        at = cursor.at;
+        break;
+      default:
+        at = readUnknown(message, tag, bytes, at, end);
+    }
+  }
+  return message;
+}
+
+export function encodeSnapshotResponse(out: ByteWriter, message: SnapshotResponseInit): void {
+  const headerValue = message.header;
+  if (headerValue !== undefined) {
+    if (headerValue instanceof Uint8Array) writeBytes(out, 10, headerValue);
+    else {
+      const start = beginMessage(out, 10);
+      encodeResponseHeader(out, headerValue);
+      endMessage(out, start);
+    }
+  }
+  writeIntegerUnlessZero(out, 16, message.remainingBytes);
+  const blobValue = message.blob;
+  if (blobValue !== undefined && blobValue.length > 0) {
+    writeBytes(out, 26, blobValue);
+  }
+  const versionValue = message.version;
+  if (versionValue !== undefined && versionValue.length > 0) {
+    writeText(out, 34, versionValue);
+  }
   if (message.$unknown !== undefined) writeUnknown(out, message.$unknown);
 }
 

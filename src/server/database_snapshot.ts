@@ -1,0 +1,42 @@
+import { readStorageVersion } from "../backend/schema/version.ts";
+import type { CompactionHold } from "../mvcc/compaction_hold.ts";
+import type { Store } from "../mvcc/store.ts";
+import { backendBuckets } from "../snap/backend_buckets.ts";
+import { BoltWriter } from "../snap/bolt_writer.ts";
+
+/**
+ * The whole store as it is when this is made, at the border of two entries, as a bbolt file to be read front to
+ * back; writes go on meanwhile. Compaction waits until it is closed, which its reader must not forget.
+ */
+export class DatabaseSnapshot {
+  /** Schema of the database as "3.7.0"; empty when it is not known yet. */
+  readonly version: string;
+  readonly #writer: BoltWriter;
+  readonly #hold: CompactionHold;
+
+  constructor(store: Store) {
+    const schema = readStorageVersion(store.backend);
+    this.version = schema === undefined ? "" : `${schema.major}.${schema.minor}.0`;
+    this.#writer = new BoltWriter(backendBuckets(store.backend, store.currentRevision));
+    this.#hold = store.holdCompaction();
+  }
+
+  /** One slice of finding out the size; true when it is known. */
+  measure(): boolean {
+    return this.#writer.measure();
+  }
+
+  /** Of the file; known after `measure`. */
+  get sizeBytes(): number {
+    return this.#writer.sizeBytes;
+  }
+
+  /** The next `bytesMax` bytes, fewer at the end of the file; undefined after it. */
+  take(bytesMax: number): Uint8Array | undefined {
+    return this.#writer.take(bytesMax);
+  }
+
+  close(): void {
+    this.#hold.release();
+  }
+}

@@ -1,0 +1,38 @@
+import { concatBytes, utf8 } from "../../src/base/bytes.ts";
+import type { ReadableFile } from "../../src/ports/files.ts";
+import { RecordBucket } from "../../src/snap/backend_buckets.ts";
+import { BoltReader, type BoltRecord } from "../../src/snap/bolt_reader.ts";
+import { BoltWriter } from "../../src/snap/bolt_writer.ts";
+
+/** Records by the name of their bucket. */
+export type Buckets = ReadonlyMap<string, readonly BoltRecord[]>;
+
+/** A file in memory. */
+export function fileOf(bytes: Uint8Array): ReadableFile {
+  return {
+    sizeBytes: bytes.length,
+    readAt: (position, length) => bytes.slice(position, position + length),
+    close() {},
+  };
+}
+
+/** The file of these buckets, taken in pieces of `pieceBytes`. */
+export function writeBolt(buckets: Buckets, pieceBytes = 32 * 1024): Uint8Array {
+  const writer = writerOf(buckets);
+  while (!writer.measure());
+  const pieces: Uint8Array[] = [];
+  for (let piece = writer.take(pieceBytes); piece !== undefined; piece = writer.take(pieceBytes)) {
+    pieces.push(piece);
+  }
+  return concatBytes(pieces);
+}
+
+export function writerOf(buckets: Buckets): BoltWriter {
+  const names = [...buckets.keys()].sort();
+  return new BoltWriter(names.map((name) => new RecordBucket(utf8(name), buckets.get(name)!)));
+}
+
+export function readBolt(bytes: Uint8Array): Map<string, BoltRecord[]> {
+  const reader = new BoltReader(fileOf(bytes), "db");
+  return new Map(reader.bucketNames.map((name) => [name, [...reader.records(name)]]));
+}
