@@ -12,7 +12,7 @@ import { WriteHistory } from "../harness/write_history.ts";
 const ROUNDS = Number(process.env["CRASH_ROUNDS"] ?? 8);
 const SEED = Number(process.env["SEED"] ?? 1);
 const STREAMS = 12;
-const LOAD_MS_MAX = 400;
+const LOAD_MS_MAX = 250;
 const BOOT_MS_MAX = 400;
 /** Fewer than this would show nothing; a server at rest does thousands in a second. */
 const ACKNOWLEDGED_MIN_PER_ROUND = 5;
