@@ -100,7 +100,12 @@ export class Etcd {
     });
     this.#app = gatewayApp({
       server,
-      connect: connectHandlers({ ...shared, services: etcdServices, receiveBytesMax, compressions: [] }),
+      connect: connectHandlers({
+        ...shared,
+        services: etcdServices,
+        receiveBytesMax,
+        compression: runtime.compression,
+      }),
       origins: config.cors,
       renderMetrics: metricsRenderer({
         server,

@@ -9,12 +9,13 @@ import {
   type ServiceImpl,
 } from "@connectrpc/connect";
 import {
-  type Compression,
+  type Compression as ConnectCompression,
   type UniversalHandler,
   universalServerRequestFromFetch,
   universalServerResponseToFetch,
 } from "@connectrpc/connect/protocol";
 import { ByteWriter } from "../base/byte_writer.ts";
+import type { Compression } from "../ports/compression.ts";
 import type { PeerInfo } from "../ports/sockets.ts";
 import type { CallContext, Method, StreamCall, StreamMethod, UnaryMethod } from "./method.ts";
 import { ReplyParts } from "./method.ts";
@@ -26,7 +27,7 @@ export interface ConnectBridgeOptions {
   readonly methods: MethodTable;
   /** Largest message accepted, before and after decompression. */
   readonly receiveBytesMax: number;
-  readonly compressions: readonly Compression[];
+  readonly compression: Compression;
   readonly toStatus: (error: unknown) => RpcError;
   readonly admit: (method: Method, context: CallContext) => void;
 }
@@ -46,7 +47,7 @@ const QUEUED_MESSAGES_MAX = 64;
  */
 export function connectHandlers(options: ConnectBridgeOptions): ReadonlyMap<string, UniversalHandler> {
   const router = createConnectRouter({
-    acceptCompression: [...options.compressions],
+    acceptCompression: [gzipOf(options.compression)],
     readMaxBytes: options.receiveBytesMax,
     jsonOptions: { useProtoFieldName: false },
   });
@@ -62,6 +63,25 @@ export function connectHandlers(options: ConnectBridgeOptions): ReadonlyMap<stri
     router.service(service, implementation as Partial<ServiceImpl<DescService>>);
   }
   return new Map(router.handlers.map((handler) => [handler.requestPath, handler]));
+}
+
+/** gzip as Connect wants it. Its limit reaches the decompressor itself: a bomb never unfolds. */
+function gzipOf(compression: Compression): ConnectCompression {
+  return {
+    name: "gzip",
+    compress: (bytes) => Promise.resolve(compression.gzip(bytes) as Uint8Array<ArrayBuffer>),
+    decompress(bytes, readMaxBytes) {
+      const result = compression.gunzip(bytes, readMaxBytes);
+      if (result === "too large") {
+        const text = `message is larger than configured readMaxBytes ${readMaxBytes} after decompression`;
+        return Promise.reject(new ConnectError(text, ConnectCode.ResourceExhausted));
+      }
+      if (result === "malformed") {
+        return Promise.reject(new ConnectError("decompression failed", ConnectCode.InvalidArgument));
+      }
+      return Promise.resolve(result as Uint8Array<ArrayBuffer>);
+    },
+  };
 }
 
 /** Answers a request with a handler of `connectHandlers`. `httpVersion` is "1.1" or "2". */

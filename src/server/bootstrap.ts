@@ -46,6 +46,8 @@ export class BootstrapError extends Error {
   override readonly name = "BootstrapError";
 }
 
+/** Entries applied in one go: some 800 of 256 bytes, which take about 3 ms. */
+const COMMITTED_BYTES_MAX = 256 * 1024;
 const DIRECTORY_MODE = 0o700;
 /** Records of the store read between two looks at the rest of the world. */
 const RESTORE_SLICE_RECORDS = 20_000;
@@ -187,6 +189,7 @@ function newNode(
     electionTicks: Math.floor(config.electionMs / config.heartbeatMs),
     heartbeatTicks: 1,
     preVote: config.preVote,
+    maxCommittedBytesPerReady: COMMITTED_BYTES_MAX,
     prng: new Prng(new DataView(randomBytes(ports, 4).buffer).getUint32(0)),
   });
 }

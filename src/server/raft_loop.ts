@@ -38,6 +38,9 @@ export interface RaftLoopOptions {
 /** Ticks made up for after a stall: fewer than an election takes, so that a late turn starts none. */
 const LATE_TICKS_MAX = 2;
 
+/** Applying goes on in the next turn after this time; a turn ends at most one Ready later. */
+const TURN_MS_MAX = 3;
+
 /**
  * Drives raft: gathers the proposals of a turn, saves them with one write and one sync, and applies what
  * is committed while the next batch is being saved. At most one save is in flight; what is proposed
@@ -116,13 +119,16 @@ export class RaftLoop {
   }
 
   #run(): void {
-    const { node, onSoftState, onReadStates } = this.#options;
+    const { clock, node, onSoftState, onReadStates } = this.#options;
+    const startedMs = clock.monotonicMs();
     for (let ready = node.ready(); ready !== undefined && !this.#stopped; ready = node.ready()) {
       if (ready.softState !== undefined) onSoftState(ready.softState);
       // What is committed is durable already: it is applied while this save is under way.
       if (ready.needsSave) this.#save(ready);
       if (ready.committed.length > 0) this.#apply(ready.committed);
       if (ready.readStates.length > 0) onReadStates(ready.readStates);
+      // What is left of a large batch waits for the sockets to have their turn.
+      if (clock.monotonicMs() - startedMs > TURN_MS_MAX) return this.wake();
     }
   }
 
