@@ -1,7 +1,7 @@
 import { type HeaderField, type RequestHead } from "../http2/api.ts";
 import { fieldValue, isGrpcContentType, parseTimeoutMs } from "./metadata.ts";
 import type { MethodTable, Route } from "./method_table.ts";
-import { Code, RpcError } from "./status.ts";
+import { Code, deadlineExceeded, RpcError } from "./status.ts";
 
 /** What a request's header block means for gRPC: worked out once for all requests that share the block. */
 export type CallHead = AcceptedHead | RefusedHead | ForeignHead;
@@ -51,6 +51,7 @@ export function readCallHead(head: RequestHead, methods: MethodTable): CallHead 
     return refused(400, error as RpcError);
   }
   if (route === undefined) return refused(200, methods.unknownMethod(head.path));
+  if (timeoutMs === 0) return refused(200, deadlineExceeded());
   const encoding = fieldValue(head.fields, "grpc-encoding");
   if (encoding !== undefined && encoding !== "identity" && encoding !== "gzip" && encoding !== "") {
     const text = `grpc: Decompressor is not installed for grpc-encoding ${JSON.stringify(encoding)}`;

@@ -35,9 +35,12 @@ export function fieldValue(fields: readonly HeaderField[], name: string): string
   return undefined;
 }
 
-/** "application/grpc" with an optional "+proto" or ";parameters". Other subtypes are not served. */
+/**
+ * "application/grpc", alone or with a "+subtype" or ";parameters". As grpc-go has it, messages are protobuf whatever
+ * the subtype says.
+ */
 export function isGrpcContentType(value: string | undefined): boolean {
   if (value === undefined || !value.startsWith("application/grpc")) return false;
   const rest = value.slice("application/grpc".length);
-  return rest === "" || rest === "+proto" || rest.startsWith(";") || rest.startsWith("+proto;");
+  return rest === "" || rest.startsWith("+") || rest.startsWith(";");
 }

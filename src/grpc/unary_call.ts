@@ -85,8 +85,10 @@ export class UnaryCall implements RequestBody, CallContext, PendingObserver<unkn
   onEnd(_trailers: readonly HeaderField[]): void {
     if (this.#done) return;
     if (this.#message === undefined) {
+      // The codes are grpc-go's for a message that breaks off, and its code in streams for one that is not there.
+      const brokenOff = this.#reader?.atBoundary === false;
       this.onError(
-        new RpcError(Code.Internal, this.#reader?.atBoundary === false ? "unexpected EOF" : "EOF"),
+        brokenOff ? new RpcError(Code.Unknown, "unexpected EOF") : new RpcError(Code.Internal, "EOF"),
       );
       return;
     }
@@ -99,7 +101,7 @@ export class UnaryCall implements RequestBody, CallContext, PendingObserver<unkn
     try {
       request = method.decode(this.#message, this.#start, this.#end);
     } catch (error) {
-      const text = `grpc: failed to unmarshal the received message: ${(error as Error).message}`;
+      const text = `grpc: error unmarshalling request: ${(error as Error).message}`;
       this.onError(new RpcError(Code.Internal, text));
       return;
     }

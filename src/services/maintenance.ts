@@ -42,7 +42,7 @@ export function maintenanceMethods(server: EtcdServer): Method[] {
         header: messageHeader(server),
         hash,
         compactRevision: BigInt(compactRevision),
-        hashRevision: BigInt(revision),
+        hashRevision: request.revision < 0n ? request.revision : BigInt(revision), // As etcd: it comes back.
       });
     }),
     streaming(
