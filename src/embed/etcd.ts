@@ -2,10 +2,11 @@ import { Code, codeNames } from "../grpc/status.ts";
 import { GrpcServer, type TrafficCounter } from "../grpc/server.ts";
 import type { CallContext, Method } from "../grpc/method.ts";
 import { MethodTable } from "../grpc/method_table.ts";
+import type { Transport } from "@connectrpc/connect";
 import type { Hono } from "hono";
 import { gatewayApp, type GatewayEnv } from "../gateway/app.ts";
 import { metricsRenderer } from "../gateway/metrics.ts";
-import { connectHandlers } from "../grpc/connect_bridge.ts";
+import { connectHandlers, inProcessTransport } from "../grpc/connect_bridge.ts";
 import { FetchExchange } from "../http2/fetch_adapter.ts";
 import { http2Options, ServerConnection } from "../http2/connection.ts";
 import { FlushQueue } from "../http2/flush_queue.ts";
@@ -55,6 +56,8 @@ export class Etcd {
   readonly server: EtcdServer;
   /** The handler set, by method path; the same that every protocol reaches. */
   readonly methods: MethodTable;
+  /** For Connect clients in this process: `createClient(KV, etcd.transport)` calls the handlers, with no socket. */
+  readonly transport: Transport;
   readonly #options: EtcdOptions;
   readonly #listeners: Listener[] = [];
   readonly #clientListeners: Listener[] = [];
@@ -98,14 +101,16 @@ export class Etcd {
           (request, { connection }) => this.#fetch(request, connection.peer, "2"),
         ),
     });
+    const connect = connectHandlers({
+      ...shared,
+      services: etcdServices,
+      receiveBytesMax,
+      compression: runtime.compression,
+    });
+    this.transport = inProcessTransport(connect);
     this.#app = gatewayApp({
       server,
-      connect: connectHandlers({
-        ...shared,
-        services: etcdServices,
-        receiveBytesMax,
-        compression: runtime.compression,
-      }),
+      connect,
       origins: config.cors,
       renderMetrics: metricsRenderer({
         server,

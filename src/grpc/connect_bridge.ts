@@ -7,13 +7,16 @@ import {
   createContextValues,
   type HandlerContext,
   type ServiceImpl,
+  type Transport,
 } from "@connectrpc/connect";
 import {
   type Compression as ConnectCompression,
+  createUniversalHandlerClient,
   type UniversalHandler,
   universalServerRequestFromFetch,
   universalServerResponseToFetch,
 } from "@connectrpc/connect/protocol";
+import { createTransport } from "@connectrpc/connect/protocol-connect";
 import { ByteWriter } from "../base/byte_writer.ts";
 import type { Compression } from "../ports/compression.ts";
 import type { PeerInfo } from "../ports/sockets.ts";
@@ -63,6 +66,21 @@ export function connectHandlers(options: ConnectBridgeOptions): ReadonlyMap<stri
     router.service(service, implementation as Partial<ServiceImpl<DescService>>);
   }
   return new Map(router.handlers.map((handler) => [handler.requestPath, handler]));
+}
+
+/** Reaches the handlers from within the process: what a Connect client takes for its connection. */
+export function inProcessTransport(handlers: ReadonlyMap<string, UniversalHandler>): Transport {
+  return createTransport({
+    httpClient: createUniversalHandlerClient([...handlers.values()]),
+    baseUrl: "http://in-process",
+    useBinaryFormat: true,
+    interceptors: [],
+    acceptCompression: [],
+    sendCompression: null,
+    compressMinBytes: Number.MAX_SAFE_INTEGER,
+    readMaxBytes: 0xffff_ffff,
+    writeMaxBytes: 0xffff_ffff,
+  });
 }
 
 /** gzip as Connect wants it. Its limit reaches the decompressor itself: a bomb never unfolds. */
