@@ -270,12 +270,12 @@ export class LmdbBackend implements Backend {
   }
 
   commit(): Promise<void> {
-    const batch = this.#isEmpty() ? this.#inFlight : this.#open;
-    if (batch === undefined) return Promise.resolve();
-    const { promise, resolve } = Promise.withResolvers<void>();
-    this.#waiters.push({ batch, resolve });
-    if (batch === this.#open) this.#startCommit();
-    return promise;
+    return this.#durable(this.#isEmpty() ? this.#inFlight : this.#open);
+  }
+
+  /** Resolves when the transaction in flight is durable, or with none the open batch: fewer bytes wait then. */
+  nextCommit(): Promise<void> {
+    return this.#durable(this.#inFlight ?? (this.#isEmpty() ? undefined : this.#open));
   }
 
   get durableIndex(): number {
@@ -346,6 +346,14 @@ export class LmdbBackend implements Backend {
       throw error;
     }
     this.#readSize();
+  }
+
+  #durable(batch: Batch | undefined): Promise<void> {
+    if (batch === undefined) return Promise.resolve();
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#waiters.push({ batch, resolve });
+    if (batch === this.#open) this.#startCommit();
+    return promise;
   }
 
   #isEmpty(): boolean {

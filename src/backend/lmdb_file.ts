@@ -76,5 +76,5 @@ function readMeta(file: ReadableFile, path: string, position: number): Meta {
 }
 
 function damaged(path: string, reason: string): FileError {
-  return new FileError("io", path, `Cannot open the database ${path}: ${reason}`);
+  return new FileError("damaged", path, `Cannot open the database ${path}: ${reason}`);
 }

@@ -47,7 +47,15 @@ export interface FileLock {
   release(): void;
 }
 
-export type FileErrorKind = "not found" | "exists" | "locked" | "no space" | "permission" | "io";
+export type FileErrorKind =
+  | "not found"
+  | "exists"
+  | "locked"
+  | "no space"
+  | "permission"
+  /** What the file holds cannot be right. */
+  | "damaged"
+  | "io";
 
 export class FileError extends Error {
   override readonly name = "FileError";

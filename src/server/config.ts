@@ -14,6 +14,10 @@ export interface ServerConfig {
   /** Entries applied between two releases of the log. */
   readonly snapshotCount: number;
   readonly maxWals: number;
+  /** Size past which a new file of the log begins, a multiple of 512. Default: etcd's 64 MB; it has no flag. */
+  readonly walSegmentBytes?: number;
+  /** Values applied that may wait in memory to become durable. Default: `PENDING_BYTES_MAX`; it has no flag. */
+  readonly pendingBytesMax?: number;
   readonly maxTxnOps: number;
   /** Largest raft entry a client's request may become. */
   readonly maxRequestBytes: number;
@@ -38,6 +42,12 @@ export type AutoCompaction =
   | { readonly mode: "periodic"; readonly retentionMs: number }
   /** Keeps this many revisions. */
   | { readonly mode: "revision"; readonly retention: number };
+
+/**
+ * With more than this, entries wait to be applied. A disk that keeps up never comes near it, one that does not
+ * slows its clients down instead of filling the memory.
+ */
+export const PENDING_BYTES_MAX = 256 * 1024 * 1024;
 
 export const DEFAULT_QUOTA_BYTES = 2 * 1024 * 1024 * 1024;
 

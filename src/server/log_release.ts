@@ -1,12 +1,12 @@
-import type { LmdbBackend } from "../backend/lmdb_backend.ts";
 import type { RaftIndex } from "../base/units.ts";
+import type { Backend } from "../mvcc/backend.ts";
 import type { Clock, Timer } from "../ports/clock.ts";
 import type { RawNode } from "../raft/raw_node.ts";
 import type { MemoryStorage } from "../raft/storage.ts";
 import type { Wal } from "../wal/wal.ts";
 
 export interface LogReleaseOptions {
-  readonly backend: LmdbBackend;
+  readonly backend: Backend;
   readonly node: RawNode;
   readonly storage: MemoryStorage;
   readonly wal: Wal;

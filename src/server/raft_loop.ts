@@ -25,6 +25,8 @@ export interface RaftLoopOptions {
   readonly requestTimeoutMs: number;
   /** Applies a committed entry to the end; `proposal` is set when it was proposed here. */
   readonly apply: (entry: Entry, proposal: Proposal | undefined) => void;
+  /** Undefined while entries may be applied; otherwise they wait, and it resolves when to ask again. */
+  readonly roomToApply: () => Promise<void> | undefined;
   /** Runs after a batch was applied: replies leave here. */
   readonly onApplied: () => void;
   readonly onSoftState: (state: SoftState) => void;
@@ -50,6 +52,8 @@ export class RaftLoop {
   readonly #options: RaftLoopOptions;
   readonly #inflight = new ProposalQueue();
   #saving: Promise<void> | undefined;
+  /** Committed entries that wait for room; raft hands out no more until they are applied. */
+  #held: readonly Entry[] | undefined;
   #scheduled = false;
   #stopped = false;
   #ticker: Timer | undefined;
@@ -149,8 +153,14 @@ export class RaftLoop {
   }
 
   #apply(entries: readonly Entry[]): void {
-    const { apply, node, onApplied } = this.#options;
+    const { apply, node, onApplied, roomToApply } = this.#options;
     try {
+      const room = roomToApply();
+      if (room !== undefined) {
+        this.#held = entries;
+        void room.then(this.#applyHeld);
+        return;
+      }
       for (const entry of entries) apply(entry, this.#inflight.take(entry.index, entry.data));
       node.applied(entries.at(-1)!.index);
       onApplied();
@@ -158,6 +168,14 @@ export class RaftLoop {
       this.#fail(error);
     }
   }
+
+  readonly #applyHeld = (): void => {
+    const entries = this.#held!;
+    this.#held = undefined;
+    if (this.#stopped) return;
+    this.#apply(entries);
+    this.#run();
+  };
 
   #fail(error: unknown): void {
     this.#stopped = true;

@@ -1,4 +1,3 @@
-import type { LmdbBackend } from "../backend/lmdb_backend.ts";
 import { putMember } from "../backend/schema/member_table.ts";
 import { writeConfState } from "../backend/schema/meta_table.ts";
 import { migrateSchema, parseVersion } from "../backend/schema/version.ts";
@@ -33,12 +32,12 @@ import type { Alarm, Alarms } from "./alarms.ts";
 import { Applier } from "./apply/applier.ts";
 import { AutoCompactor } from "./auto_compactor.ts";
 import { bootstrap, type Bootstrapped } from "./bootstrap.ts";
-import { DEFAULT_QUOTA_BYTES, requestTimeoutMs, type ServerConfig } from "./config.ts";
+import { DEFAULT_QUOTA_BYTES, PENDING_BYTES_MAX, requestTimeoutMs, type ServerConfig } from "./config.ts";
 import { DatabaseSnapshot } from "./database_snapshot.ts";
 import { LeaseKeeper } from "./lease_keeper.ts";
 import { LogRelease } from "./log_release.ts";
 import { ServerMetrics } from "./metrics.ts";
-import type { ServerPorts } from "./ports.ts";
+import type { ServerBackend, ServerPorts } from "./ports.ts";
 import {
   operationNames,
   Proposal,
@@ -74,7 +73,7 @@ export interface ServerOptions {
  */
 export class EtcdServer {
   readonly config: ServerConfig;
-  readonly backend: LmdbBackend;
+  readonly backend: ServerBackend;
   readonly store: Store;
   readonly lessor: Lessor;
   readonly leases: LeaseKeeper;
@@ -157,6 +156,7 @@ export class EtcdServer {
       onCompactionScheduled: () => this.#compactInBackground(),
       onClusterVersion: (version) => this.#onClusterVersion(version),
     });
+    const { pendingBytesMax = PENDING_BYTES_MAX } = config;
     this.#loop = new RaftLoop({
       node: this.#node,
       storage: parts.storage,
@@ -165,6 +165,7 @@ export class EtcdServer {
       tickMs: config.heartbeatMs,
       requestTimeoutMs: requestTimeoutMs(config),
       apply: (entry, proposal) => this.#apply(entry, proposal),
+      roomToApply: () => this.backend.pendingBytes < pendingBytesMax ? undefined : this.backend.nextCommit(),
       onApplied: () => {
         this.#barrier.onApplied(this.appliedIndex);
         if (this.leader === 0n) this.#campaignAlone();
