@@ -40,6 +40,9 @@ Every flag can be set by an environment variable too: ${
 } is --data-dir. Setting both is an error.
 `;
 
+/** Where the default is made of something else. */
+const shownDefaults: Readonly<Record<string, string>> = { "data-dir": "${name}.etcd" };
+
 /** Everything `--help` prints. */
 export function helpText(): string {
   const sections = flagSections.map(([title, flags]) => {
@@ -51,7 +54,7 @@ export function helpText(): string {
           ? ` No effect: ${noEffect}.`
           : "";
         const gates = name === "feature-gates" ? gateLines() : "";
-        return `  --${name} '${kind.format(value)}'\n    ${help}${remark}\n${gates}`;
+        return `  --${name} '${shownDefaults[name] ?? kind.format(value)}'\n    ${help}${remark}\n${gates}`;
       },
     );
     return `\n${title}:\n\n${entries.join("")}`;

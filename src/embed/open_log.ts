@@ -92,8 +92,8 @@ function logRotation(settings: Settings): LogRotation {
   let parsed: unknown;
   try {
     parsed = JSON.parse(settings["log-rotation-config-json"]);
-  } catch (error) {
-    throw new ConfigError(`improperly formatted log rotation config: ${(error as Error).message}`);
+  } catch {
+    throw new ConfigError("improperly formatted log rotation config: it is not JSON");
   }
   const result = v.safeParse(rotationSchema, parsed);
   if (!result.success) {

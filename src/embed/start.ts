@@ -1,8 +1,10 @@
+import { FileError } from "../ports/files.ts";
 import type { Log } from "../ports/log.ts";
 import type { Runtime } from "../ports/runtime.ts";
 import { DEFAULT_QUOTA_BYTES } from "../server/config.ts";
 import { SERVER_VERSION } from "../server/version.ts";
 import { walExists } from "../wal/segment.ts";
+import { GIT_SHA, goArch, runtimeVersion } from "./build_info.ts";
 import type { EtcdConfig } from "./config.ts";
 import { ConfigError } from "./config_error.ts";
 import { Etcd } from "./etcd.ts";
@@ -16,9 +18,6 @@ const GIB = 1024 ** 3;
 const QUOTA_BYTES_ADVISED = 8 * GIB;
 const REQUEST_BYTES_ADVISED = 10 * 1024 * 1024;
 const DATA_DIR_MODE = 0o700;
-
-/** Where the source of this build is kept; the release scripts have nothing to put here yet. */
-export const GIT_SHA = "Not provided";
 
 /** What a member is started with. */
 export interface MemberOptions {
@@ -58,7 +57,13 @@ export async function startMember({ settings: given, runtime, log, onFatal }: Me
   }
   log.info("starting an etcd server", startFields(settings, config, initialized, runtime));
   noteQuota(config.quotaBackendBytes, log);
-  return Etcd.start({ config, runtime, log, onFatal });
+  try {
+    return await Etcd.start({ config, runtime, log, onFatal });
+  } catch (error) {
+    if (!(error instanceof FileError && error.kind === "locked")) throw error;
+    const message = `the data directory ${dataDir} is in use by another process (${error.path} is locked)`;
+    throw new FileError("locked", error.path, message, { cause: error });
+  }
 }
 
 function changed(before: Settings, after: Settings, name: FlagName): boolean {
@@ -191,14 +196,4 @@ function startFields(
     "max-learners": settings["max-learners"],
     "v2-deprecation": "write-only",
   };
-}
-
-/** "node24.21.0": what stands where etcd has the version of Go. */
-export function runtimeVersion({ runtime }: Pick<Runtime["process"], "runtime">): string {
-  return runtime.name + runtime.version.replace(/^v/, "");
-}
-
-/** The processor by Go's name. */
-export function goArch(arch: string): string {
-  return ({ x64: "amd64", ia32: "386", ppc64: "ppc64le" } as Record<string, string>)[arch] ?? arch;
 }

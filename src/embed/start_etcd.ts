@@ -4,7 +4,6 @@ import { ConfigError } from "./config_error.ts";
 import type { Etcd } from "./etcd.ts";
 import { defaultSettings, type FlagName, flagTable, type Settings } from "./flag_table.ts";
 import { SettingsDraft } from "./flags.ts";
-import { startMember } from "./start.ts";
 import { validateSettings } from "./validate.ts";
 
 /** Flags of the command that have no meaning in another program. */
@@ -70,6 +69,8 @@ export async function startEtcd(options: StartEtcdOptions = {}): Promise<Etcd> {
     ? { ...draft.settings, "advertise-client-urls": draft.settings["listen-client-urls"] }
     : draft.settings;
   validateSettings(settings, log);
+  // Loaded here and not above, so that who imports the library for its types or its command does not pay.
+  const { startMember } = await import("./start.ts");
   return startMember({ settings, runtime: await loadRuntime(), log, onFatal });
 }
 

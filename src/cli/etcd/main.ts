@@ -1,14 +1,16 @@
+import { GIT_SHA, goArch, runtimeVersion } from "../../embed/build_info.ts";
 import { ConfigError } from "../../embed/config_error.ts";
 import { applyConfigFile } from "../../embed/config_file.ts";
 import { applyEnv } from "../../embed/env.ts";
 import type { Etcd } from "../../embed/etcd.ts";
 import { defaultSettings, deprecations, type FlagName, type Settings } from "../../embed/flag_table.ts";
 import { parseFlags, SettingsDraft } from "../../embed/flags.ts";
+import { parseGoDuration } from "../../embed/go_duration.ts";
 import { helpText, USAGE } from "../../embed/help.ts";
 import type { Logger } from "../../embed/logger.ts";
 import { defaultLogger, openLog } from "../../embed/open_log.ts";
-import { GIT_SHA, goArch, runtimeVersion, startMember } from "../../embed/start.ts";
 import { ADVERTISE_MISSING, validateSettings } from "../../embed/validate.ts";
+import { SocketError } from "../../ports/sockets.ts";
 import type { Runtime } from "../../ports/runtime.ts";
 import { SERVER_VERSION } from "../../server/version.ts";
 
@@ -29,7 +31,8 @@ export async function runEtcd(runtime: Runtime): Promise<void> {
   }
   const { draft, rest } = readCommandLine(runtime);
   const configured = configure(runtime, draft, rest, startLog);
-  const { log } = configured;
+  // A server that ends must say why, whatever lines it was told to leave out.
+  const log = configured.error === undefined || configured.log.enabled("warn") ? configured.log : startLog;
   log.info("Running: ", { args: ["etcd", ...withoutSecrets(process.args)] });
   if (configured.error !== undefined) {
     const { fields, message } = configured.error;
@@ -92,6 +95,7 @@ function configure(
       }
     } else {
       applyEnv(process.env, draft, startLog);
+      raiseRaftTimeouts(draft, startLog);
       ({ settings, explicit } = draft);
       settings = withoutDefaultCluster(withoutDefaultAdvertised(settings, explicit), explicit);
       log = openLog(settings, runtime);
@@ -107,6 +111,17 @@ function configure(
   } catch (error) {
     if (error instanceof ConfigError) return { log, error };
     throw error;
+  }
+}
+
+/** Peers send something at least every third of this. */
+const RAFT_TIMEOUT_MIN = "5s";
+
+function raiseRaftTimeouts(draft: SettingsDraft, log: Logger): void {
+  for (const flag of ["raft-read-timeout", "raft-write-timeout"] as const) {
+    if (draft.settings[flag] >= parseGoDuration(RAFT_TIMEOUT_MIN)) continue;
+    draft.set(flag, RAFT_TIMEOUT_MIN);
+    log.info(`${flag} increased to minimum value: ${RAFT_TIMEOUT_MIN}`);
   }
 }
 
@@ -150,14 +165,17 @@ async function serve(runtime: Runtime, log: Logger, settings: Settings): Promise
   process.onSignal("SIGTERM", () => stop("SIGTERM"));
   process.onSignal("SIGINT", () => stop("SIGINT"));
   try {
+    // Loaded here and not above, so that --help and --version need not wait for the whole server.
+    const { startMember } = await import("../../embed/start.ts");
     etcd = await startMember({ settings, runtime, log, onFatal: (error) => fail("server failed", error) });
   } catch (error) {
     if (error instanceof ConfigError && error.fields !== undefined) {
       log.fatal(error.message, error.fields);
       process.exit(EXIT_FAILURE);
     }
-    // etcd's words for every failure to start, which people search for.
-    fail("discovery failed", error);
+    // etcd's words for every failure to start; about the configuration and the ports, people search for them.
+    const isSetUp = error instanceof ConfigError || error instanceof SocketError;
+    fail(isSetUp ? "discovery failed" : "failed to start etcd server", error);
   }
 }
 
