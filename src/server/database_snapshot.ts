@@ -31,7 +31,7 @@ export class DatabaseSnapshot {
     return this.#writer.sizeBytes;
   }
 
-  /** The next `bytesMax` bytes, fewer at the end of the file; undefined after it. */
+  /** The next `bytesMax` bytes, fewer at the end of the file, good until the next call; undefined after it. */
   take(bytesMax: number): Uint8Array | undefined {
     return this.#writer.take(bytesMax);
   }

@@ -66,12 +66,12 @@ export class BoltWriter {
     return this.#counter.nextPage * PAGE_BYTES;
   }
 
-  /** The next `bytesMax` bytes, fewer at the end of the file; undefined after it. */
+  /** The next `bytesMax` bytes, fewer at the end of the file, good until the next call; undefined after it. */
   take(bytesMax: number): Uint8Array | undefined {
     const { out } = this.#pages;
     while (!this.#isComplete && out.length - this.#taken < bytesMax) this.#step();
     if (this.#taken === out.length) return undefined;
-    const bytes = out.bytes.slice(this.#taken, Math.min(this.#taken + bytesMax, out.length));
+    const bytes = out.bytes.subarray(this.#taken, Math.min(this.#taken + bytesMax, out.length));
     this.#taken += bytes.length;
     return bytes;
   }

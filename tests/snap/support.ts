@@ -22,7 +22,7 @@ export function writeBolt(buckets: Buckets, pieceBytes = 32 * 1024): Uint8Array 
   while (!writer.measure());
   const pieces: Uint8Array[] = [];
   for (let piece = writer.take(pieceBytes); piece !== undefined; piece = writer.take(pieceBytes)) {
-    pieces.push(piece);
+    pieces.push(piece.slice());
   }
   return concatBytes(pieces);
 }
