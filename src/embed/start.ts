@@ -1,4 +1,3 @@
-import { FileError } from "../ports/files.ts";
 import type { Log } from "../ports/log.ts";
 import type { Runtime } from "../ports/runtime.ts";
 import { DEFAULT_QUOTA_BYTES } from "../server/config.ts";
@@ -57,13 +56,7 @@ export async function startMember({ settings: given, runtime, log, onFatal }: Me
   }
   log.info("starting an etcd server", startFields(settings, config, initialized, runtime));
   noteQuota(config.quotaBackendBytes, log);
-  try {
-    return await Etcd.start({ config, runtime, log, onFatal });
-  } catch (error) {
-    if (!(error instanceof FileError && error.kind === "locked")) throw error;
-    const message = `the data directory ${dataDir} is in use by another process (${error.path} is locked)`;
-    throw new FileError("locked", error.path, message, { cause: error });
-  }
+  return Etcd.start({ config, runtime, log, onFatal });
 }
 
 function changed(before: Settings, after: Settings, name: FlagName): boolean {
