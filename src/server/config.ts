@@ -32,6 +32,8 @@ export interface ServerConfig {
   readonly leaseCheckpointIntervalMs?: number | undefined;
   readonly warningApplyMs: number;
   readonly warningUnaryRequestMs: number;
+  /** Between two notifications of a watcher that wants them and has no events; at least 100. */
+  readonly watchProgressNotifyMs: number;
   /** Skips syncs: for tests only, since a power cut then loses acknowledged writes. */
   readonly unsafeNoFsync: boolean;
 }

@@ -23,6 +23,7 @@ import type { Cluster } from "../membership/cluster.ts";
 import { decodeMemberJson } from "../membership/member_json.ts";
 import { type KvHash, KvHashJob } from "../mvcc/hash.ts";
 import type { Store } from "../mvcc/store.ts";
+import { WatchHub } from "../mvcc/watch_hub.ts";
 import { nextTurn, type Timer } from "../ports/clock.ts";
 import { decodeConfChange } from "../raft/conf_change_wire.ts";
 import type { RawNode } from "../raft/raw_node.ts";
@@ -75,6 +76,7 @@ export class EtcdServer {
   readonly config: ServerConfig;
   readonly backend: ServerBackend;
   readonly store: Store;
+  readonly watchHub: WatchHub;
   readonly lessor: Lessor;
   readonly leases: LeaseKeeper;
   readonly cluster: Cluster;
@@ -121,6 +123,15 @@ export class EtcdServer {
     this.#node = parts.node;
     this.backend = parts.backend;
     this.store = parts.store;
+    this.watchHub = new WatchHub(parts.store, (step) =>
+      ports.clock.soon(() => {
+        if (this.#stopped) return;
+        try {
+          step();
+        } catch (error) {
+          onFatal(error);
+        }
+      }));
     this.lessor = parts.lessor;
     this.leases = new LeaseKeeper({
       ...ports,
@@ -169,6 +180,7 @@ export class EtcdServer {
       onApplied: () => {
         this.#barrier.onApplied(this.appliedIndex);
         if (this.leader === 0n) this.#campaignAlone();
+        this.watchHub.deliver();
         flush();
       },
       onSoftState: (state) => this.#onSoftState(state),

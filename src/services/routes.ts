@@ -3,6 +3,7 @@ import { Cluster } from "../gen/etcdserverpb/cluster_pb.ts";
 import { KV } from "../gen/etcdserverpb/kv_pb.ts";
 import { Lease } from "../gen/etcdserverpb/lease_pb.ts";
 import { Maintenance } from "../gen/etcdserverpb/maintenance_pb.ts";
+import { Watch } from "../gen/etcdserverpb/watch_pb.ts";
 import { Health } from "../gen/grpc/health/v1/health_pb.ts";
 import type { Method } from "../grpc/method.ts";
 import type { EtcdServer } from "../server/server.ts";
@@ -12,12 +13,14 @@ import { healthMethods } from "./health.ts";
 import { kvMethods } from "./kv.ts";
 import { leaseMethods } from "./lease.ts";
 import { maintenanceMethods } from "./maintenance.ts";
+import { watchMethods } from "./watch.ts";
 
 /** Every method this server has: the one handler set that all protocols reach. */
 export function etcdMethods(server: EtcdServer): Method[] {
   const headers = new HeaderEncoder(server.cluster.id, server.cluster.localId);
   return [
     ...kvMethods(server, headers),
+    ...watchMethods(server, headers),
     ...leaseMethods(server, headers),
     ...clusterMethods(server),
     ...maintenanceMethods(server),
@@ -26,4 +29,4 @@ export function etcdMethods(server: EtcdServer): Method[] {
 }
 
 /** The services that have methods here, for protocols that are generated from their descriptors. */
-export const etcdServices: readonly DescService[] = [KV, Lease, Cluster, Maintenance, Health];
+export const etcdServices: readonly DescService[] = [KV, Watch, Lease, Cluster, Maintenance, Health];

@@ -1,0 +1,119 @@
+import { EMPTY_BYTES } from "../base/bytes.ts";
+import type { EventBatch, ReadKeyValue } from "./event_batch.ts";
+import { SHAPE_FLAGS, type Watcher } from "./watcher.ts";
+import type { WatcherGroup } from "./watcher_group.ts";
+
+/** What may be sent before the event loop gets its turn: some two milliseconds' worth. */
+const TURN_RESPONSES_MAX = 2000;
+const TURN_BYTES_MAX = 2 * 1024 * 1024;
+
+/** What is left of a turn's share of work. */
+export class TurnBudget {
+  responses = TURN_RESPONSES_MAX;
+  bytes = TURN_BYTES_MAX;
+
+  spend(bytes: number): void {
+    this.responses -= 1;
+    this.bytes -= bytes;
+  }
+
+  get isSpent(): boolean {
+    return this.responses <= 0 || this.bytes <= 0;
+  }
+
+  renew(): void {
+    this.responses = TURN_RESPONSES_MAX;
+    this.bytes = TURN_BYTES_MAX;
+  }
+}
+
+/** What a fan-out needs of its surroundings. */
+export interface FanoutHost {
+  /** The revision that responses carry in their header. */
+  readonly currentRevision: number;
+  readonly readKeyValue: ReadKeyValue;
+  /** Takes a watcher out of its group whose stream takes no more; `main` is the first revision it lacks. */
+  park(watcher: Watcher, main: number): void;
+}
+
+/**
+ * Sends a batch of events to the watchers of its groups, over as many turns as it takes. Watchers that leave
+ * their group meanwhile get nothing more; those that come are past the batch, or wait for their group's turn.
+ */
+export class Fanout {
+  readonly #host: FanoutHost;
+  #batch: EventBatch | undefined;
+  #groups: Iterator<[WatcherGroup, number[]]> | undefined;
+  #group: WatcherGroup | undefined;
+  #events: readonly number[] = [];
+  #due: Watcher[] = [];
+  #dueAt = 0;
+  /** Encoded runs of all of `#events`, by the flags that decide their shape. */
+  #runs: (Uint8Array | undefined)[] = [];
+
+  constructor(host: FanoutHost) {
+    this.#host = host;
+  }
+
+  get isActive(): boolean {
+    return this.#batch !== undefined;
+  }
+
+  begin(batch: EventBatch): void {
+    this.#batch = batch;
+    this.#groups = batch.groups.entries();
+  }
+
+  /** Sends while the budget lasts; true when all is sent and the batch is free again. */
+  run(budget: TurnBudget): boolean {
+    const batch = this.#batch;
+    if (batch === undefined) return true;
+    for (;;) {
+      while (this.#dueAt < this.#due.length) {
+        if (budget.isSpent) return false;
+        this.#send(batch, this.#due[this.#dueAt++]!, budget);
+      }
+      if (!this.#nextGroup()) break;
+    }
+    this.#batch = this.#groups = this.#group = undefined;
+    batch.clear();
+    return true;
+  }
+
+  #nextGroup(): boolean {
+    const next = this.#groups!.next();
+    this.#due.length = this.#dueAt = 0;
+    this.#runs.length = 0;
+    if (next.done === true) return false;
+    [this.#group, this.#events] = next.value;
+    for (let watcher = this.#group.first; watcher !== undefined; watcher = watcher.next) {
+      this.#due.push(watcher);
+    }
+    return true;
+  }
+
+  #send(batch: EventBatch, watcher: Watcher, budget: TurnBudget): void {
+    const { stream } = watcher;
+    if (watcher.group !== this.#group || stream.isClosed) return;
+    const events = this.#events;
+    let start = 0;
+    while (start < events.length && batch.mainOf(events[start]!) < watcher.from) start += 1;
+    if (start === events.length) return;
+    const run = this.#run(batch, start, watcher.flags & SHAPE_FLAGS);
+    if (run.length === 0) return;
+    if (!stream.receiver.writable) {
+      this.#host.park(watcher, batch.mainOf(events[start]!));
+      return;
+    }
+    budget.spend(run.length);
+    stream.receiver.onEvents(watcher, this.#host.currentRevision, run, events.length - start);
+  }
+
+  #run(batch: EventBatch, start: number, flags: number): Uint8Array {
+    const kept = start === 0 ? this.#runs[flags] : undefined;
+    if (kept !== undefined) return kept;
+    const run = batch.run(this.#events, start, flags, this.#host.readKeyValue);
+    if (start === 0) this.#runs[flags] = run.length === 0 ? EMPTY_BYTES : run;
+    return run;
+  }
+}
