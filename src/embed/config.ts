@@ -26,5 +26,4 @@ export interface EtcdConfig extends ServerConfig {
   /** Host names that plain HTTP requests may be for; "*" for all. */
   readonly hostWhitelist: readonly string[];
   readonly metrics: "basic" | "extensive";
-  readonly watchProgressNotifyMs: number;
 }

@@ -1,5 +1,6 @@
 import type { EtcdConfig } from "./config.ts";
 import { ConfigError } from "./config_error.ts";
+import { isGateEnabled } from "./feature_gates.ts";
 import { defaultSettings, type Settings, STREAMS_UNLIMITED } from "./flag_table.ts";
 import { cipherList, type TlsFiles, tlsVersion } from "./tls_files.ts";
 import { hostOf, isSecure, parseMemberUrls } from "./urls.ts";
@@ -14,6 +15,9 @@ const DEFAULT_BATCH_INTERVAL_MS = 100;
 const DEFAULT_BATCH_LIMIT = 10_000;
 /** What gRPC enforces when a server has no policy of its own. */
 const GRPC_KEEPALIVE_MIN_TIME_MS = 300_000;
+
+/** etcd's; no flag changes it. */
+const LEASE_CHECKPOINT_INTERVAL_MS = 300_000;
 
 /** The configuration that checked settings stand for. Throws `ConfigError` where they do not fit together. */
 export function resolveConfig(settings: Settings): EtcdConfig {
@@ -51,6 +55,9 @@ export function resolveConfig(settings: Settings): EtcdConfig {
       : defaults["compaction-batch-limit"],
     compactionSleepMs: settings["compaction-sleep-interval"] || defaults["compaction-sleep-interval"],
     autoCompaction: autoCompaction(settings),
+    leaseCheckpointIntervalMs: isGateEnabled(settings["feature-gates"], "LeaseCheckpoint")
+      ? LEASE_CHECKPOINT_INTERVAL_MS
+      : undefined,
     warningApplyMs: settings["warning-apply-duration"],
     warningUnaryRequestMs: settings["warning-unary-request-duration"] ||
       defaults["warning-unary-request-duration"],

@@ -51,6 +51,7 @@ test("resolveConfig puts values in the place of those that stand for others", ()
     "grpc-keepalive-min-time": 0,
     "compaction-batch-limit": 0,
     "metrics": "extensive",
+    "feature-gates": new Map([["LeaseCheckpoint", true]]),
     "cert-file": "a",
     "key-file": "b",
     "tls-max-version": "TLS1.3",
@@ -60,6 +61,8 @@ test("resolveConfig puts values in the place of those that stand for others", ()
   assert.equal(other.grpcKeepaliveMinTimeMs, 300_000);
   assert.equal(other.compactionBatchLimit, 1000);
   assert.equal(other.metrics, "extensive");
+  assert.equal(config.leaseCheckpointIntervalMs, undefined);
+  assert.equal(other.leaseCheckpointIntervalMs, 300_000);
   assert.equal(other.clientTls?.maxVersion, "TLSv1.3");
   assert.equal(other.clientTls?.minVersion, "TLSv1.2");
 });

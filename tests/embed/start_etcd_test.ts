@@ -284,6 +284,36 @@ test("client TLS: a certificate must be for an allowed host name", async () => {
   });
 });
 
+test("peer TLS: a peer must have a certificate with an allowed common name", async () => {
+  const port = await freePort();
+  const peer: SocketAddress = { kind: "tcp", host: "127.0.0.1", port };
+  const client: ClientTlsOptions = {
+    ca: pem("ca.pem"),
+    cert: pem("client.pem"),
+    key: pem("client.key.pem"),
+    serverName: "localhost",
+  };
+  for (const [commonName, status] of [["alice", 200], ["bob", undefined]] as const) {
+    await withEtcd({
+      listenPeerUrls: [`https://127.0.0.1:${port}`],
+      initialAdvertisePeerUrls: [`https://127.0.0.1:${port}`],
+      initialCluster: `default=https://127.0.0.1:${port}`,
+      peerCertFile: fixture("server.pem"),
+      peerKeyFile: fixture("server.key.pem"),
+      peerTrustedCaFile: fixture("ca.pem"),
+      peerClientCertAuth: true,
+      peerCertAllowedCn: [commonName],
+    }, async () => {
+      assert.equal((await ask(peer, "/version", { tls: client }))?.status, status, commonName);
+      assert.equal(
+        await ask(peer, "/version", { tls: { ca: pem("ca.pem"), serverName: "localhost" } }),
+        undefined,
+      );
+      assert.equal(await ask(peer, "/version"), undefined);
+    });
+  }
+});
+
 test("startEtcd names the file when a certificate cannot be used", async () => {
   const directory = mkdtempSync(join(tmpdir(), "etcd-tls-"));
   const options = {

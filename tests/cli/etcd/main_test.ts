@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { test } from "node:test";
 import { runEtcd } from "../../../src/cli/etcd/main.ts";
 import { FileError, type Files } from "../../../src/ports/files.ts";
@@ -93,6 +95,36 @@ function describeLines(text: string): string[] {
     ];
   });
 }
+
+test("the first signal closes the member, the second ends the process at once", async () => {
+  const directory = mkdtempSync(join(tmpdir(), "etcd-signals-"));
+  const handlers = new Map<string, () => void>();
+  const raised: string[] = [];
+  let err = "";
+  const process: Process = {
+    ...real.process,
+    args: [
+      `--data-dir=${directory}/data`,
+      "--listen-client-urls=http://127.0.0.1:0",
+      "--advertise-client-urls=http://127.0.0.1:0",
+      "--listen-peer-urls=http://127.0.0.1:0",
+    ],
+    env: {},
+    onSignal: (signal, run) => void handlers.set(signal, run),
+    raise: (signal) => void raised.push(signal),
+    exit: (code) => assert.fail(`exit ${code}: ${err}`),
+    writeErr: (text) => void (err += text),
+  };
+  await runEtcd({ ...real, process });
+  handlers.get("SIGTERM")!();
+  assert.deepEqual(raised, []);
+  handlers.get("SIGINT")!();
+  assert.deepEqual(raised, ["SIGINT"]);
+  while (raised.length < 2) await new Promise((resolve) => setTimeout(resolve, 5));
+  assert.deepEqual(raised, ["SIGINT", "SIGTERM"]);
+  assert.match(err, /"msg":"closed etcd server"/);
+  rmSync(directory, { recursive: true });
+});
 
 for (const script of scriptsUnder("tests/cli/etcd/testdata")) {
   test(`etcd's command lines: ${script.name}`, async () => {
