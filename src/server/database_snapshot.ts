@@ -1,4 +1,5 @@
 import { readStorageVersion } from "../backend/schema/version.ts";
+import { EtcdError } from "../base/errors.ts";
 import type { CompactionHold } from "../mvcc/compaction_hold.ts";
 import type { Store } from "../mvcc/store.ts";
 import { backendBuckets } from "../snap/backend_buckets.ts";
@@ -13,8 +14,12 @@ export class DatabaseSnapshot {
   readonly version: string;
   readonly #writer: BoltWriter;
   readonly #hold: CompactionHold;
+  readonly #isStopped: () => boolean;
 
-  constructor(store: Store) {
+  /** Once `isStopped` says that the store is closing, nothing more is read: all calls throw `stopped`. */
+  constructor(store: Store, isStopped: () => boolean) {
+    this.#isStopped = isStopped;
+    this.#checkOpen();
     const schema = readStorageVersion(store.backend);
     this.version = schema === undefined ? "" : `${schema.major}.${schema.minor}.0`;
     this.#writer = new BoltWriter(backendBuckets(store.backend, store.currentRevision));
@@ -23,6 +28,7 @@ export class DatabaseSnapshot {
 
   /** One slice of finding out the size; true when it is known. */
   measure(): boolean {
+    this.#checkOpen();
     return this.#writer.measure();
   }
 
@@ -33,10 +39,15 @@ export class DatabaseSnapshot {
 
   /** The next `bytesMax` bytes, fewer at the end of the file, good until the next call; undefined after it. */
   take(bytesMax: number): Uint8Array | undefined {
+    this.#checkOpen();
     return this.#writer.take(bytesMax);
   }
 
   close(): void {
     this.#hold.release();
+  }
+
+  #checkOpen(): void {
+    if (this.#isStopped()) throw new EtcdError("stopped");
   }
 }

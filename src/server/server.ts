@@ -346,8 +346,7 @@ export class EtcdServer {
 
   /** The store as it is now, to be read as a bbolt file and closed. Compaction waits meanwhile. */
   openSnapshot(): DatabaseSnapshot {
-    if (this.#stopped) throw new EtcdError("stopped");
-    return new DatabaseSnapshot(this.store);
+    return new DatabaseSnapshot(this.store, () => this.#stopped);
   }
 
   async hashKv(revision: number): Promise<KvHash> {
