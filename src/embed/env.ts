@@ -7,6 +7,9 @@ const PREFIX = "ETCD_";
 /** Variables whose values must not be logged. */
 const SECRETS: readonly FlagName[] = ["discovery-password", "discovery-user"];
 
+/** Variables that are no flags, but that container images put next to them. */
+const SECRET_NAME = /PASS|SECRET|CREDENTIAL|TOKEN|KEY/;
+
 /** The environment variable of a flag: "data-dir" is ETCD_DATA_DIR. */
 export function envNameOf(flag: string): string {
   return PREFIX + flag.toUpperCase().replaceAll("-", "_");
@@ -49,7 +52,8 @@ export function applyEnv(
     if (used.has(key)) continue;
     if (onCommandLine.has(key)) throw new ConfigError(SHADOWED, { "environment-variable": key });
     if (key.startsWith(PREFIX)) {
-      log.warn("unrecognized environment variable", { "environment-variable": `${key}=${value}` });
+      const shown = SECRET_NAME.test(key) ? "***" : value;
+      log.warn("unrecognized environment variable", { "environment-variable": `${key}=${shown}` });
     }
   }
   if (failure !== undefined) throw failure;

@@ -314,7 +314,12 @@ const profiling = {
     "Serve profiles under /debug/pprof/.",
     unsupported("use the runtime's own profiler"),
   ),
-  "metrics": flag(text, "basic", "'extensive' adds histograms of the time each RPC takes."),
+  "metrics": flag(
+    text,
+    "basic",
+    "'extensive' adds histograms of the time each RPC takes.",
+    noEffect("these histograms are not built yet"),
+  ),
   "listen-metrics-urls": flag(urls, [], "URLs to listen on for /metrics, /health, /livez and /readyz alone."),
 } as const;
 
