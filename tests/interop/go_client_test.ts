@@ -1,0 +1,50 @@
+import assert from "node:assert/strict";
+import { spawn, spawnSync } from "node:child_process";
+import process from "node:process";
+import { test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { findProgram, startEtcd } from "../harness/etcd_process.ts";
+
+/* The tests in ./go: etcd's own client, in Go, asks our server. */
+
+/** What the client's go.mod asks for. */
+const GO_MINOR_MIN = 26;
+
+const directory = fileURLToPath(new URL("go/", import.meta.url));
+const go = findProgram("go");
+
+test("the Go client gets from our server what it expects of etcd", { skip: reasonToSkip() }, async () => {
+  const server = await startEtcd();
+  try {
+    const { status, output } = await run(go!, ["test", "-count=1", "./..."], server.endpoint);
+    assert.ok(server.alive, server.output);
+    assert.equal(status, 0, `${output}\n${server.output}`);
+  } finally {
+    await server.stop();
+  }
+});
+
+function reasonToSkip(): string | false {
+  if (go === undefined) return "there is no go on this machine";
+  const env = { ...process.env, GOTOOLCHAIN: "local" };
+  const version = spawnSync(go, ["env", "GOVERSION"], { encoding: "utf8", env, cwd: directory }).stdout;
+  const minor = /^go1\.(\d+)/.exec(version)?.[1];
+  return Number(minor ?? 0) >= GO_MINOR_MIN ? false : `the client needs Go 1.${GO_MINOR_MIN}`;
+}
+
+function run(
+  command: string,
+  args: readonly string[],
+  endpoint: string,
+): Promise<{ readonly status: number | null; readonly output: string }> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(command, args, { cwd: directory, env: { ...process.env, ETCD_ENDPOINT: endpoint } });
+    let output = "";
+    for (const stream of [child.stdout, child.stderr]) {
+      stream.setEncoding("utf8");
+      stream.on("data", (text: string) => output += text);
+    }
+    child.once("error", reject);
+    child.once("close", (status) => resolve({ status, output }));
+  });
+}
