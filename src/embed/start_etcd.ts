@@ -54,10 +54,16 @@ export type StartEtcdOptions =
 export async function startEtcd(options: StartEtcdOptions = {}): Promise<Etcd> {
   const { log = silentLog, onFatal = throwOutside, ...flags } = options;
   const draft = new SettingsDraft(defaultSettings());
+  let silent: Partial<Settings> = {};
   for (const [option, value] of Object.entries(flags)) {
     if (value === undefined) continue;
     const name = flagOfOption.get(option);
     if (name === undefined) throw new ConfigError(`unknown option ${option}`);
+    if (Array.isArray(value) && value.length === 0 && name.startsWith("listen-")) {
+      // The command line cannot say this: no listener at all, for a member that only its process reaches.
+      silent = { ...silent, [name]: [] };
+      continue;
+    }
     try {
       draft.set(name, Array.isArray(value) ? value.join(",") : String(value));
     } catch (error) {
@@ -71,7 +77,7 @@ export async function startEtcd(options: StartEtcdOptions = {}): Promise<Etcd> {
   validateSettings(settings, log);
   // Loaded here and not above, so that who imports the library for its types or its command does not pay.
   const { startMember } = await import("./start.ts");
-  return startMember({ settings, runtime: await loadRuntime(), log, onFatal });
+  return startMember({ settings: { ...settings, ...silent }, runtime: await loadRuntime(), log, onFatal });
 }
 
 const commandOnly: ReadonlySet<string> = new Set<CommandOnly>([
