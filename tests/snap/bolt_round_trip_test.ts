@@ -46,9 +46,14 @@ test("BoltWriter gives every branch two children at least", () => {
 });
 
 test("BoltWriter writes the same bytes whatever the size of the pieces", () => {
-  const buckets = randomBuckets(new Prng(7));
+  const buckets = new Map([
+    ["key", Array.from({ length: 300 }, (_, i) => record(String(i).padStart(17, "0"), "v".repeat(i)))],
+    ["lease", [record("large", "v".repeat(20_000))]],
+  ]);
   const whole = writeBolt(buckets, 1 << 30);
-  for (const pieceBytes of [1, 100, 4096, 10_000]) assert.deepEqual(writeBolt(buckets, pieceBytes), whole);
+  for (const pieceBytes of [1, 100, 4096, 10_000]) {
+    assert.ok(compareBytes(writeBolt(buckets, pieceBytes), whole) === 0, `pieces of ${pieceBytes}`);
+  }
 });
 
 function record(key: string, value: string): BoltRecord {
