@@ -10,7 +10,8 @@ import {
   writeRevisionKey,
 } from "../mvcc/revision.ts";
 import type { Clock, Timer } from "../ports/clock.ts";
-import type { Files } from "../ports/files.ts";
+import { FileError, type Files } from "../ports/files.ts";
+import type { Log } from "../ports/log.ts";
 import { Batch, type BucketHandles, sortedRecords } from "./batch.ts";
 import { ByteSlab } from "./byte_slab.ts";
 import { textFromBytes } from "./byte_text.ts";
@@ -24,6 +25,7 @@ export interface LmdbBackendOptions {
   readonly directory: string;
   readonly files: Files;
   readonly clock: Clock;
+  readonly log?: Log;
   /**
    * Called once, when a commit failed: the process must end. The kernel may have dropped the pages that it
    * could not write, so a later commit would only seem to succeed. Nothing is committed afterwards, and
@@ -46,7 +48,11 @@ const BATCH_LIMIT = 10_000;
 /** Large values close a batch early: 10,000 of 1.5 MiB would be 15 GiB in memory. */
 const BATCH_BYTES_LIMIT = 32 * 1024 * 1024;
 const MAP_SIZE_BYTES = 64 * 1024 ** 3;
+/** Room that a new database takes, with some to spare. */
+const ROOM_BYTES = 1024 * 1024;
 const FILE_NAME = "data.mdb";
+/** LMDB's, for the file beside the database. */
+const LOCK_SUFFIX = "-lock";
 const DIRECTORY_MODE = 0o700;
 const FILE_MODE = 0o600;
 
@@ -149,6 +155,7 @@ export class LmdbBackend implements Backend {
   /** A view of the memory that lmdb-js reads values into. */
   #valueView = new Uint8Array(0);
   #valueBytes: Uint8Array | undefined;
+  #saidNoSpace = false;
 
   /** Opens or makes the database. Throws when the file is damaged or of another format. */
   constructor(options: LmdbBackendOptions) {
@@ -356,6 +363,37 @@ export class LmdbBackend implements Backend {
     return promise;
   }
 
+  /**
+   * Opening writes to a lock file that is mapped into memory, and where that finds no space it is SIGBUS; and
+   * lmdb-js 3.5.6 crashes when a new database cannot be written. Where both files are, nothing is needed.
+   */
+  #checkRoom(): void {
+    const { files } = this.#options;
+    if (files.exists(this.#path) && files.exists(`${this.#path}${LOCK_SUFFIX}`)) return;
+    const freeBytes = this.#freeBytes();
+    if (freeBytes >= ROOM_BYTES) return;
+    const what = `Cannot open the database ${this.#path}: ${freeBytes} bytes are free on its disk`;
+    throw new FileError("no space", this.#path, `${what}, and ${ROOM_BYTES} are needed: make space`);
+  }
+
+  /** A failed write may end the process without a word, as `onFatal` says: this one is said before. */
+  #warnOfFullDisk(bytes: number): void {
+    const freeBytes = this.#freeBytes();
+    const isLow = freeBytes < ROOM_BYTES + 2 * bytes;
+    if (isLow && !this.#saidNoSpace) {
+      this.#options.log?.error("no space left for the database; a commit that fails will end the process", {
+        path: this.#path,
+        "free-bytes": freeBytes,
+        "commit-bytes": bytes,
+      });
+    }
+    this.#saidNoSpace = isLow;
+  }
+
+  #freeBytes(): number {
+    return this.#options.files.freeBytes(this.#options.directory);
+  }
+
   #isEmpty(): boolean {
     return this.#open.count === 0 && !this.#isIndexDirty;
   }
@@ -391,6 +429,7 @@ export class LmdbBackend implements Backend {
     this.#spare = undefined;
     const { clock } = this.#options;
     const startedMs = clock.monotonicMs();
+    this.#warnOfFullDisk(batch.bytes);
     this.#environment.root.env.startWriting(batch.finish(), (code) => {
       if (code === 0) this.#options.onCommit?.(clock.monotonicMs() - startedMs);
       this.#afterCommit(batch, code);
@@ -415,7 +454,9 @@ export class LmdbBackend implements Backend {
 
   #fail(cause: unknown): void {
     const text = cause instanceof Error ? cause.message : String(cause);
-    this.#failure = new Error(`Commit to ${this.#path} failed: ${text}`, { cause });
+    // LMDB takes a write that was cut short by a full disk for an I/O error.
+    const room = this.#saidNoSpace ? `: ${this.#freeBytes()} bytes are free on its disk` : "";
+    this.#failure = new Error(`Commit to ${this.#path} failed: ${text}${room}`, { cause });
     this.#inFlight = undefined;
     this.#timer?.cancel();
     this.#wakeIdleWaiters();
@@ -435,6 +476,7 @@ export class LmdbBackend implements Backend {
   }
 
   #openEnvironment(): Environment {
+    this.#checkRoom();
     checkDataFile(this.#options.files, this.#path);
     const root = lmdb.open(
       {

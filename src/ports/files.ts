@@ -21,6 +21,8 @@ export interface Files {
   remove(path: string): void;
   /** Makes creations, renames and removals in the directory durable. */
   syncDirectory(path: string): void;
+  /** Bytes that this process may still write to the file system of an existing file or directory. */
+  freeBytes(path: string): number;
   /** Takes an exclusive lock that dies with the process; throws "locked" when another process has it. */
   lock(path: string): FileLock;
 }

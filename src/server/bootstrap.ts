@@ -95,6 +95,7 @@ export async function bootstrap(
       directory: backendPath,
       files,
       clock,
+      log,
       onFatal,
       onCommit: (tookMs) => metrics.backendCommit.observe(tookMs / 1000),
       batchIntervalMs: config.backendBatchIntervalMs,

@@ -205,6 +205,10 @@ export class CrashFiles implements Files {
     directory.pending = [];
   }
 
+  freeBytes(): number {
+    return Infinity;
+  }
+
   lock(path: string): FileLock {
     if (this.#locks.has(path)) throw new FileError("locked", path, `${path} is locked`);
     this.#locks.add(path);

@@ -45,6 +45,8 @@ const RANGES_AT_ONCE = 64;
  *     not sent             nothing else is there; every revision has exactly one write
  */
 export class WriteHistory {
+  /** When the last answer came, by `performance.now()`. */
+  lastAnswerMs = 0;
   readonly #prng: Prng;
   readonly #streams: number;
   readonly #writes: Write[] = [];
@@ -110,7 +112,9 @@ export class WriteHistory {
     };
     this.#writes.push(write);
     try {
-      return await this.#send(client, write);
+      if (!await this.#send(client, write)) return false;
+      this.lastAnswerMs = performance.now();
+      return true;
     } catch {
       return false; // No answer: the connection ended.
     }

@@ -13,6 +13,7 @@ import {
   readSync,
   renameSync,
   rmSync,
+  statfsSync,
   statSync,
   write,
   writeSync,
@@ -60,6 +61,10 @@ export const files: Files = {
         closeSync(descriptor);
       }
     });
+  },
+  freeBytes(path) {
+    const { bavail, bsize } = attempt(path, () => statfsSync(path));
+    return bavail * bsize;
   },
   lock,
 };
