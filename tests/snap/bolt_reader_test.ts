@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { concatBytes, utf8 } from "../../src/base/bytes.ts";
 import { Prng } from "../../src/base/prng.ts";
-import { BUCKET_ELEMENT, LEAF_PAGE } from "../../src/snap/bolt_format.ts";
+import { BRANCH_PAGE, BUCKET_ELEMENT, LEAF_PAGE } from "../../src/snap/bolt_format.ts";
 import { PageWriter } from "../../src/snap/bolt_pages.ts";
 import { BoltError, BoltReader } from "../../src/snap/bolt_reader.ts";
 import { type Buckets, fileOf, readBolt, writeBolt } from "./support.ts";
@@ -129,6 +129,36 @@ test("BoltReader goes by the meta page that is whole, and by the later one of tw
     assert.equal(new BoltReader(fileOf(draft.bytes), "db").meta.transaction, page === 0 ? 1 : 2);
   }
   assert.equal(new BoltReader(fileOf(intact), "db").meta.transaction, 2);
+  const pages = new PageWriter(0);
+  const meta = { pageBytes: PAGE, rootPage: 3, freelistPage: 2, pageCount: 4 };
+  for (const transaction of [8, 9]) pages.metaPage({ ...meta, transaction });
+  pages.freelistPage();
+  pages.endPage(LEAF_PAGE);
+  assert.equal(new BoltReader(fileOf(pages.out.toBytes()), "db").meta.transaction, 9);
+});
+
+test("BoltReader refuses a tree that is too deep", () => {
+  for (const branches of [64, 65]) {
+    const pages = new PageWriter(0);
+    const meta = { pageBytes: PAGE, rootPage: 3 + branches, freelistPage: 2, pageCount: 4 + branches };
+    for (const transaction of [2, 1]) pages.metaPage({ ...meta, transaction });
+    pages.freelistPage();
+    pages.leafElement(BUCKET_ELEMENT, utf8("in"), 2, inlineBucket((page) => page));
+    pages.endPage(LEAF_PAGE);
+    for (let child = 3; child < meta.rootPage; child += 1) {
+      pages.branchElement(child, utf8("in"));
+      pages.endPage(BRANCH_PAGE);
+    }
+    if (branches === 64) assert.equal(readBolt(pages.out.toBytes()).get("in")!.length, 2);
+    else assert.throws(() => readBolt(pages.out.toBytes()), /page 4: more than 64 levels of pages$/);
+  }
+});
+
+test("BoltReader refuses more than 1000 buckets", () => {
+  const names = Array.from({ length: 1001 }, (_, i) => `${1000 + i}`);
+  const file = writeBolt(new Map(names.map((name) => [name, []])));
+  assert.throws(() => readBolt(file), /more than 1000 buckets$/);
+  assert.equal(readBolt(writeBolt(new Map(names.slice(1).map((name) => [name, []])))).size, 1000);
 });
 
 test("BoltReader leaves what follows the database alone", () => {
@@ -213,19 +243,23 @@ function record(key: string, value: string): { readonly key: Uint8Array; readonl
   return { key: utf8(key), value: utf8(value) };
 }
 
-/** A file whose bucket "in" has its only page, as `change` makes it, within the tree of buckets. */
-function fileWithInlineBucket(change: (page: Uint8Array) => Uint8Array): Uint8Array {
+/** The value of a bucket that has its only page, as `change` makes it, inside. */
+function inlineBucket(change: (page: Uint8Array) => Uint8Array): Uint8Array {
   const inline = new PageWriter(0);
   inline.leafElement(0, utf8("k1"), 2, utf8("v1"));
   inline.leafElement(0, utf8("k2"), 2, new Uint8Array(0));
   inline.endPage(LEAF_PAGE);
-  const page = change(inline.out.bytes.slice(0, 16 + 2 * 16 + 6));
+  return concatBytes([new Uint8Array(16), change(inline.out.bytes.slice(0, 16 + 2 * 16 + 6))]);
+}
+
+/** A file whose bucket "in" has its only page, as `change` makes it, within the tree of buckets. */
+function fileWithInlineBucket(change: (page: Uint8Array) => Uint8Array): Uint8Array {
   const pages = new PageWriter(0);
   const meta = { pageBytes: PAGE, rootPage: 3, freelistPage: 2, pageCount: 4 };
   pages.metaPage({ ...meta, transaction: 2 });
   pages.metaPage({ ...meta, transaction: 1 });
   pages.freelistPage();
-  pages.leafElement(BUCKET_ELEMENT, utf8("in"), 2, concatBytes([new Uint8Array(16), page]));
+  pages.leafElement(BUCKET_ELEMENT, utf8("in"), 2, inlineBucket(change));
   pages.endPage(LEAF_PAGE);
   return pages.out.toBytes();
 }
