@@ -1,41 +1,21 @@
 import type { ErrorCode } from "../base/errors.ts";
-
-/** gRPC status codes by name (github.com/grpc/grpc, doc/statuscodes.md). */
-export const grpcCode = {
-  ok: 0,
-  canceled: 1,
-  unknown: 2,
-  invalidArgument: 3,
-  deadlineExceeded: 4,
-  notFound: 5,
-  alreadyExists: 6,
-  permissionDenied: 7,
-  resourceExhausted: 8,
-  failedPrecondition: 9,
-  aborted: 10,
-  outOfRange: 11,
-  unimplemented: 12,
-  internal: 13,
-  unavailable: 14,
-  dataLoss: 15,
-  unauthenticated: 16,
-} as const;
+import { Code } from "../grpc/status.ts";
 
 const {
-  canceled,
-  unknown,
-  invalidArgument,
-  deadlineExceeded,
-  notFound,
-  permissionDenied,
-  resourceExhausted,
-  failedPrecondition,
-  outOfRange,
-  unimplemented,
-  unavailable,
-  dataLoss,
-  unauthenticated,
-} = grpcCode;
+  Canceled: canceled,
+  Unknown: unknown,
+  InvalidArgument: invalidArgument,
+  DeadlineExceeded: deadlineExceeded,
+  NotFound: notFound,
+  PermissionDenied: permissionDenied,
+  ResourceExhausted: resourceExhausted,
+  FailedPrecondition: failedPrecondition,
+  OutOfRange: outOfRange,
+  Unimplemented: unimplemented,
+  Unavailable: unavailable,
+  DataLoss: dataLoss,
+  Unauthenticated: unauthenticated,
+} = Code;
 
 /**
  * Wire code and etcd's exact text. Clients recognise an error by its text: change a row only to match etcd.
@@ -147,4 +127,4 @@ export const wireErrors = {
   electionNotLeader: [unknown, "election: not leader"],
   mutexLocked: [unknown, "mutex: Locked by another session"],
   sessionExpired: [unknown, "mutex: session is expired"],
-} as const satisfies Record<ErrorCode, readonly [number, string]>;
+} as const satisfies Record<ErrorCode, readonly [Code, string]>;
