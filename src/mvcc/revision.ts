@@ -48,7 +48,9 @@ function writeUint64(target: Uint8Array, at: number, value: number): void {
 }
 
 function readUint64(source: Uint8Array, at: number): number {
-  const high = ((source[at]! << 24) | (source[at + 1]! << 16) | (source[at + 2]! << 8) | source[at + 3]!) >>> 0;
-  const low = ((source[at + 4]! << 24) | (source[at + 5]! << 16) | (source[at + 6]! << 8) | source[at + 7]!) >>> 0;
+  const high = ((source[at]! << 24) | (source[at + 1]! << 16) | (source[at + 2]! << 8) | source[at + 3]!) >>>
+    0;
+  const low =
+    ((source[at + 4]! << 24) | (source[at + 5]! << 16) | (source[at + 6]! << 8) | source[at + 7]!) >>> 0;
   return high * TWO_POW_32 + low;
 }
