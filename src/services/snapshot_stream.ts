@@ -1,6 +1,8 @@
+import { EtcdError } from "../base/errors.ts";
 import type { SnapshotResponseInit } from "../gen/codec/etcdserverpb/maintenance_codec.ts";
 import type { SnapshotRequest } from "../gen/etcdserverpb/maintenance_pb.ts";
 import type { StreamCall, StreamConsumer } from "../grpc/method.ts";
+import type { Timer } from "../ports/clock.ts";
 import type { DatabaseSnapshot } from "../server/database_snapshot.ts";
 import type { EtcdServer } from "../server/server.ts";
 
@@ -8,6 +10,8 @@ import type { EtcdServer } from "../server/server.ts";
 const BLOB_BYTES = 32 * 1024;
 /** Messages in one turn: about 1 ms. */
 const MESSAGES_PER_TURN = 4;
+/** A client that takes nothing for this long is given up: compaction cannot wait for it for ever. */
+const STALL_MS_MAX = 10 * 60 * 1000;
 
 /**
  * One Snapshot call: the database as a bbolt file, in messages of 32 KiB, as fast as the client takes them, and
@@ -22,6 +26,8 @@ export class SnapshotStream implements StreamConsumer<SnapshotRequest> {
   #isMeasured = false;
   #sentBytes = 0;
   #isWaiting = false;
+  /** Runs while the client takes nothing. */
+  #stall: Timer | undefined;
 
   constructor(server: EtcdServer, call: StreamCall<SnapshotResponseInit>) {
     this.#server = server;
@@ -39,17 +45,21 @@ export class SnapshotStream implements StreamConsumer<SnapshotRequest> {
   onHalfClose(): void {}
 
   onWritable(): void {
+    this.#stall?.cancel();
+    this.#stall = undefined;
     this.#pump();
   }
 
   onClose(): void {
+    this.#stall?.cancel();
     this.#snapshot?.close();
   }
 
   /** Works for about a millisecond per turn while the client takes what comes of it. */
   #pump(): void {
     const snapshot = this.#snapshot;
-    if (this.#isWaiting || this.#call.ended || snapshot === undefined || !this.#call.writable) return;
+    if (this.#isWaiting || this.#call.ended || snapshot === undefined) return;
+    if (!this.#call.writable) return this.#awaitClient();
     if (this.#isMeasured) this.#sendSome(snapshot);
     else if (snapshot.measure()) this.#onMeasured(snapshot);
     if (this.#call.ended) return;
@@ -61,6 +71,14 @@ export class SnapshotStream implements StreamConsumer<SnapshotRequest> {
       } catch (error) {
         this.#call.fail(error);
       }
+    });
+  }
+
+  #awaitClient(): void {
+    this.#stall ??= this.#server.ports.clock.after(STALL_MS_MAX, () => {
+      this.#call.fail(
+        new EtcdError("timeout", `The client takes nothing of its snapshot in ${STALL_MS_MAX} ms`),
+      );
     });
   }
 
