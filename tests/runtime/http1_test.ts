@@ -1,6 +1,9 @@
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import process from "node:process";
 import { test } from "node:test";
-import { utf8 } from "../../src/base/bytes.ts";
+import { fileURLToPath } from "node:url";
+import { textOf, utf8 } from "../../src/base/bytes.ts";
 import type { Http1Handler, Listener, ListenOptions, SocketAddress } from "../../src/ports/sockets.ts";
 import { loadRuntime } from "../../src/runtime/detect.ts";
 import { calm, eventually, Received } from "./support.ts";
@@ -63,6 +66,24 @@ test("a request reaches the handler with method, target, fields and body", async
       field: "one, two",
       body: "ü".repeat(1000),
     });
+  });
+});
+
+test("a head comes before the body that is sent right behind it", async () => {
+  const requests = 300;
+  await serving(async (request) => new Response(await request.text()), async (_, listener) => {
+    assert.ok(listener.address.kind === "tcp");
+    // Another process: within this one the pieces do not get in each other's way.
+    const sender = spawn(process.execPath, [
+      ..."deno" in process.versions ? ["run", "-A"] : [],
+      fileURLToPath(new URL("testdata/send_in_pieces.ts", import.meta.url)),
+      String(listener.address.port),
+      String(requests),
+    ], { stdio: ["ignore", "pipe", "inherit"] });
+    let printed = "";
+    sender.stdout.on("data", (data: Uint8Array) => printed += textOf(data));
+    await new Promise((resolve) => sender.once("close", resolve));
+    assert.equal(printed, `${requests}\n`);
   });
 });
 

@@ -51,6 +51,7 @@ export class Http1Server {
       this.#connections.delete(socket);
     });
     this.#awaitHead(socket, connection);
+    keepOrder(socket);
     this.#server.emit("connection", socket);
     socket.resume();
   }
@@ -269,6 +270,15 @@ function sendPlain(outgoing: ServerResponse, status: number, text: string): void
   outgoing.writeHead(status, { "content-type": "text/plain; charset=utf-8", "connection": "close" }).end(
     text,
   );
+}
+
+/**
+ * A server of `node:http` takes bytes from the socket's handle past the socket, unless somebody does already. On Deno
+ * a read that is under way could so overtake the bytes that were put back: a body came before its head.
+ */
+function keepOrder(socket: Socket): void {
+  const { _handle } = socket as { readonly _handle?: { _consumed?: boolean } };
+  if (_handle !== undefined && _handle !== null) _handle._consumed = true;
 }
 
 /** Answers what is not HTTP, as far as the connection allows. */
