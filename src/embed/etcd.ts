@@ -12,6 +12,7 @@ import { http2Options, ServerConnection } from "../http2/connection.ts";
 import { FlushQueue } from "../http2/flush_queue.ts";
 import { hexId } from "../base/bytes.ts";
 import { HostWhitelist } from "../gateway/host_whitelist.ts";
+import { JsonGateway } from "../gateway/json_gateway.ts";
 import { peerHandler } from "../peer/handler.ts";
 import type { Log } from "../ports/log.ts";
 import type { Runtime } from "../ports/runtime.ts";
@@ -108,8 +109,17 @@ export class Etcd {
       compression: runtime.compression,
     });
     this.transport = inProcessTransport(connect);
+    const json = config.grpcGateway
+      ? new JsonGateway({
+        ...shared,
+        receiveBytesMax,
+        traffic: this.#traffic,
+        deadlines: this.#grpc.deadlines,
+      })
+      : undefined;
     this.#app = gatewayApp({
       server,
+      json,
       connect,
       origins: config.cors,
       renderMetrics: metricsRenderer({

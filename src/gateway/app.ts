@@ -6,10 +6,14 @@ import type { EtcdServer } from "../server/server.ts";
 import { SERVER_VERSION, STORAGE_VERSION } from "../server/version.ts";
 import { OriginPolicy } from "./cors.ts";
 import { healthRoutes } from "./health.ts";
+import { serveJsonFetch } from "./json_fetch.ts";
+import type { JsonGateway } from "./json_gateway.ts";
 
 export interface GatewayOptions {
   readonly server: EtcdServer;
   readonly connect: ReadonlyMap<string, UniversalHandler>;
+  /** Undefined when --enable-grpc-gateway is off. */
+  readonly json: JsonGateway | undefined;
   /** etcd's --cors. */
   readonly origins: readonly string[];
   /** The metrics in Prometheus's text format. */
@@ -21,9 +25,9 @@ export interface GatewayEnv {
   readonly Bindings: { readonly peer: PeerInfo; readonly httpVersion: "1.1" | "2" };
 }
 
-/** What the client port serves beside gRPC: health, metrics and version, Connect and gRPC-Web. */
+/** What the client port serves beside gRPC: health, metrics and version, Connect and gRPC-Web, JSON. */
 export function gatewayApp(options: GatewayOptions): Hono<GatewayEnv> {
-  const { server, connect, renderMetrics } = options;
+  const { server, connect, json, renderMetrics } = options;
   const policy = new OriginPolicy(options.origins);
   const app = new Hono<GatewayEnv>();
   app.use(async (context, next) => {
@@ -47,6 +51,11 @@ export function gatewayApp(options: GatewayOptions): Hono<GatewayEnv> {
     return context.body(renderMetrics());
   });
   healthRoutes(app, server);
+  if (json !== undefined) {
+    for (const path of ["/v3/*", "/v3beta/*"]) {
+      app.all(path, (context) => serveJsonFetch(json, context.req.raw, context.env.peer));
+    }
+  }
   app.all("/:service/:method", (context) => {
     const handler = connect.get(new URL(context.req.url).pathname);
     if (handler === undefined) return context.notFound();

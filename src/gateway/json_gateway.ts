@@ -1,0 +1,201 @@
+import type { DescMethod } from "@bufbuild/protobuf";
+import { ByteWriter } from "../base/byte_writer.ts";
+import type { CallContext, Method } from "../grpc/method.ts";
+import { ReplyParts } from "../grpc/method.ts";
+import type { Deadlines } from "../grpc/deadlines.ts";
+import type { MethodTable, Route } from "../grpc/method_table.ts";
+import type { TrafficCounter } from "../grpc/server.ts";
+import { Code, RpcError } from "../grpc/status.ts";
+import type { HttpAnswer, HttpCall, HttpCallBody } from "../ports/http_call.ts";
+import { gatewayBindings } from "./bindings.ts";
+import { type MessagePlan, messagePlan } from "./json_plan.ts";
+import { JsonReader } from "./json_reader.ts";
+import { JsonStreamCall } from "./json_stream_call.ts";
+import { JsonUnaryCall } from "./json_unary_call.ts";
+import { writeJson, writeText } from "./json_writer.ts";
+
+export interface JsonGatewayOptions {
+  readonly methods: MethodTable;
+  /** Largest request accepted, as protobuf. */
+  readonly receiveBytesMax: number;
+  readonly toStatus: (error: unknown) => RpcError;
+  readonly admit: (method: Method, context: CallContext) => void;
+  readonly traffic: TrafficCounter;
+  readonly deadlines: Deadlines;
+}
+
+/** A method with the form of its messages. */
+export interface JsonBinding {
+  readonly route: Route;
+  readonly input: MessagePlan;
+  readonly output: MessagePlan;
+}
+
+/** A request in JSON may be longer than in protobuf: base64 adds a third, names and quotes some more. */
+const JSON_LENGTH_RATIO = 2;
+const SCRATCH_BYTES_MAX = 4 * 1024 * 1024;
+
+const HTTP_STATUS: Readonly<Record<Code, number>> = {
+  [Code.Ok]: 200,
+  [Code.Canceled]: 499,
+  [Code.Unknown]: 500,
+  [Code.InvalidArgument]: 400,
+  [Code.DeadlineExceeded]: 504,
+  [Code.NotFound]: 404,
+  [Code.AlreadyExists]: 409,
+  [Code.PermissionDenied]: 403,
+  [Code.ResourceExhausted]: 429,
+  [Code.FailedPrecondition]: 400,
+  [Code.Aborted]: 409,
+  [Code.OutOfRange]: 400,
+  [Code.Unimplemented]: 501,
+  [Code.Internal]: 500,
+  [Code.Unavailable]: 503,
+  [Code.DataLoss]: 500,
+  [Code.Unauthenticated]: 401,
+};
+
+const ERROR_HEADERS = { "content-type": "application/json" };
+/** Of what a method answered; etcd's gateway passes on the header of the gRPC response behind it. */
+export const REPLY_HEADERS = {
+  "content-type": "application/json",
+  "grpc-metadata-content-type": "application/grpc",
+};
+
+/**
+ * The JSON API of etcd's grpc-gateway (github.com/grpc-ecosystem/grpc-gateway, v2): POST of a message as JSON
+ * to the path of a method. The handlers are those of gRPC and see a request as gRPC would have brought it.
+ */
+export class JsonGateway {
+  readonly options: JsonGatewayOptions;
+  readonly jsonBytesMax: number;
+  readonly reader = new JsonReader();
+  readonly #bindings = new Map<string, JsonBinding | DescMethod>();
+  #encoded = new ByteWriter(4096);
+  #json = new ByteWriter(4096);
+
+  constructor(options: JsonGatewayOptions) {
+    this.options = options;
+    this.jsonBytesMax = options.receiveBytesMax * JSON_LENGTH_RATIO;
+    for (const [path, desc] of gatewayBindings) {
+      const route = options.methods.find(methodPath(desc));
+      const binding = route === undefined
+        ? desc
+        : { route, input: messagePlan(desc.input), output: messagePlan(desc.output) };
+      this.#bindings.set(path, binding);
+      this.#bindings.set(path.replace("/v3/", "/v3beta/"), binding);
+    }
+  }
+
+  /** Takes a request for a path below /v3 or /v3beta; leaves others, as undefined. */
+  open(call: HttpCall, answer: HttpAnswer): HttpCallBody | undefined {
+    const { target } = call;
+    if (!target.startsWith("/v3/") && !target.startsWith("/v3beta/")) return undefined;
+    const query = target.indexOf("?");
+    const binding = this.#bindings.get(query < 0 ? target : target.slice(0, query));
+    if (binding === undefined) return this.#refuse(answer, new RpcError(Code.NotFound, "Not Found"));
+    if (call.method !== "POST") {
+      return this.#refuse(answer, new RpcError(Code.Unimplemented, "Method Not Allowed"));
+    }
+    if (!("route" in binding)) {
+      return this.#refuse(answer, this.options.methods.unknownMethod(methodPath(binding)));
+    }
+    return binding.route.method.kind === "unary"
+      ? new JsonUnaryCall(this, binding, call, answer)
+      : new JsonStreamCall(this, binding, call, answer);
+  }
+
+  #refuse(answer: HttpAnswer, error: RpcError): HttpCallBody {
+    this.sendError(answer, error);
+    return ignoredBody;
+  }
+
+  /** Answers a request that has had no answer yet. */
+  sendError(answer: HttpAnswer, error: RpcError): void {
+    const out = this.#cleared();
+    writeError(out, error, false);
+    answer.send(HTTP_STATUS[error.code], errorHeaders(error), out.bytes.subarray(0, out.length));
+  }
+
+  /** The last message of a stream, and its head when it is the first. */
+  sendStreamError(answer: HttpAnswer, isBegun: boolean, error: RpcError): void {
+    const out = this.#cleared();
+    out.write(ERROR_START);
+    writeError(out, error, true);
+    out.write(MESSAGE_END);
+    if (!isBegun) answer.begin(HTTP_STATUS[error.code], ERROR_HEADERS);
+    answer.write(out.toBytes());
+    answer.end();
+  }
+
+  /** The reply as JSON; the bytes hold until the next call. */
+  replyJson(binding: JsonBinding, reply: unknown): Uint8Array {
+    const out = this.#cleared();
+    const { bytes, length } = this.#encode(binding, reply);
+    writeJson(out, binding.output, bytes, 0, length, false);
+    return out.bytes.subarray(0, out.length);
+  }
+
+  /** A message of a stream as a line of its own. */
+  streamedJson(binding: JsonBinding, reply: unknown): Uint8Array {
+    const out = this.#cleared();
+    const { bytes, length } = this.#encode(binding, reply);
+    out.write(RESULT_START);
+    writeJson(out, binding.output, bytes, 0, length, true);
+    out.write(MESSAGE_END);
+    return out.toBytes();
+  }
+
+  #encode({ route }: JsonBinding, reply: unknown): { readonly bytes: Uint8Array; readonly length: number } {
+    route.stats.sent += 1;
+    let encoded: { readonly bytes: Uint8Array; readonly length: number };
+    if (reply instanceof Uint8Array) {
+      encoded = { bytes: reply, length: reply.length };
+    } else {
+      if (this.#encoded.bytes.length > SCRATCH_BYTES_MAX) this.#encoded = new ByteWriter(4096);
+      this.#encoded.clear();
+      if (reply instanceof ReplyParts) { for (const part of reply.parts) this.#encoded.write(part); }
+      else route.method.encode(this.#encoded, reply);
+      encoded = this.#encoded;
+    }
+    this.options.traffic.sentBytes += encoded.length;
+    return encoded;
+  }
+
+  #cleared(): ByteWriter {
+    if (this.#json.bytes.length > SCRATCH_BYTES_MAX) this.#json = new ByteWriter(4096);
+    this.#json.clear();
+    return this.#json;
+  }
+}
+
+const encoder = new TextEncoder();
+const RESULT_START = encoder.encode('{"result":');
+const ERROR_START = encoder.encode('{"error":');
+const MESSAGE_END = encoder.encode("}\n");
+
+function methodPath(desc: DescMethod): string {
+  return `/${desc.parent.typeName}/${desc.name}`;
+}
+
+/** A google.rpc.Status; etcd's errors have no details. */
+function writeError(out: ByteWriter, { code, message }: RpcError, inStream: boolean): void {
+  out.write(encoder.encode(`{"code":${code}`));
+  if (message !== "") {
+    out.write(encoder.encode(',"message":'));
+    writeText(out, message, inStream);
+  }
+  out.write(encoder.encode("}"));
+}
+
+function errorHeaders({ code, message }: RpcError): Readonly<Record<string, string>> {
+  return code === Code.Unauthenticated ? { ...ERROR_HEADERS, "www-authenticate": message } : ERROR_HEADERS;
+}
+
+/** The body of a request that has been answered already. */
+const ignoredBody: HttpCallBody = {
+  onData() {},
+  onEnd() {},
+  onAbort() {},
+  onWritable() {},
+};
