@@ -21,7 +21,13 @@ const KEYS_PER_TXN = 100;
 /** Shrinking starts two servers for each try. */
 const SHRINK_TRIES_MAX = 30;
 const TRACE_STEPS_MAX = 30;
-const readMethods: ReadonlySet<string> = new Set(["Range", "RangeStream", "HashKV"]);
+const readMethods: ReadonlySet<string> = new Set([
+  "Range",
+  "RangeStream",
+  "HashKV",
+  "LeaseTimeToLive",
+  "LeaseLeases",
+]);
 
 const go = findGoEtcd();
 const skip = go === undefined ? "there is no Go etcd on this machine" : false;

@@ -1,16 +1,14 @@
 /** Puts the same requests to this repository's server and to a Go etcd and compares what they answer. */
-import { fromBinary, type Message, type MessageShape, toBinary } from "@bufbuild/protobuf";
+import { fromBinary, type Message, toBinary } from "@bufbuild/protobuf";
 import { compareBytes, concatBytes, equalBytes } from "../../src/base/bytes.ts";
 import {
   type RangeRequest,
   RangeRequest_SortTarget as SortTarget,
-  type RangeRequestSchema,
   type RangeResponse,
-  type RequestOp,
-  type ResponseOp,
   type TxnRequest,
   type TxnResponse,
 } from "../../src/gen/etcdserverpb/kv_pb.ts";
+import type { LeaseLeasesResponse, LeaseTimeToLiveResponse } from "../../src/gen/etcdserverpb/lease_pb.ts";
 import type { HashKVResponse } from "../../src/gen/etcdserverpb/maintenance_pb.ts";
 import type { KeyValue } from "../../src/gen/mvccpb/kv_pb.ts";
 import { type EtcdProcess, type GoEtcd, startEtcd, startGoEtcd } from "./etcd_process.ts";
@@ -84,6 +82,14 @@ const versionDifferences: readonly VersionDifference[] = [
   { since: 5, what: "compacting at revision 0 was no error", feature: "compaction at 0" },
   {
     since: 7,
+    what: "keys_only told the lease",
+    remove: (request, reply) =>
+      forEachRange(request, reply, ({ keysOnly }, { kvs }) => {
+        if (keysOnly) { for (const kv of kvs) kv.lease = 0n; }
+      }),
+  },
+  {
+    since: 7,
     what: "of several faults that a write has for what the store holds, another one was found first",
     isSameRefusal: (_, ours, go) =>
       faultsFoundInStore.has(ours.message) && faultsFoundInStore.has(go.message),
@@ -137,6 +143,7 @@ function sameMessage(
   const normal = (bytes: Uint8Array): Uint8Array => {
     const reply = fromBinary(method.output, bytes, { recursionLimit: NESTING_MAX });
     normaliseTies(request, reply);
+    normaliseLeases(reply);
     for (const { remove } of newer) remove?.(request, reply);
     return toBinary(method.output, reply);
   };
@@ -148,23 +155,42 @@ function sameMessage(
  * leaves out is open as well. Puts them in key order, and takes out those of which others may have been cut.
  */
 function normaliseTies(request: Message, reply: Message): void {
-  if (request.$typeName === "etcdserverpb.RangeRequest") {
-    normaliseRange(request as RangeRequest, reply as RangeResponse);
-  } else if (request.$typeName === "etcdserverpb.TxnRequest") {
-    normaliseTxn(request as TxnRequest, reply as TxnResponse);
-  }
+  forEachRange(request, reply, normaliseRange);
 }
 
-function normaliseTxn(request: TxnRequest, reply: TxnResponse): void {
-  const operations = reply.succeeded ? request.success : request.failure;
-  operations.forEach(({ request: { case: kind, value } }: RequestOp, i) => {
-    const { response } = reply.responses[i] as ResponseOp;
-    if (kind === "requestRange" && response.case === "responseRange") normaliseRange(value, response.value);
-    if (kind === "requestTxn" && response.case === "responseTxn") normaliseTxn(value, response.value);
+/** Visits a range and its result, or those of a transaction and of what is nested in it. */
+function forEachRange(
+  request: Message,
+  reply: Message,
+  visit: (request: RangeRequest, reply: RangeResponse) => void,
+): void {
+  if (request.$typeName === "etcdserverpb.RangeRequest" && reply.$typeName === "etcdserverpb.RangeResponse") {
+    return visit(request as RangeRequest, reply as RangeResponse);
+  }
+  if (request.$typeName !== "etcdserverpb.TxnRequest") return;
+  const { success, failure } = request as TxnRequest;
+  const { succeeded, responses } = reply as TxnResponse;
+  const operations = succeeded ? success : failure;
+  responses.forEach(({ response }, i) => {
+    const operation = operations[i]!.request.value;
+    if (operation !== undefined && response.value !== undefined) {
+      forEachRange(operation, response.value, visit);
+    }
   });
 }
 
-function normaliseRange(request: MessageShape<typeof RangeRequestSchema>, reply: RangeResponse): void {
+/** The time that is left passes; keys and leases come in any order. */
+function normaliseLeases(reply: Message): void {
+  if (reply.$typeName === "etcdserverpb.LeaseTimeToLiveResponse") {
+    const lease = reply as LeaseTimeToLiveResponse;
+    if (lease.TTL > 0n) lease.TTL = 1n;
+    lease.keys.sort(compareBytes);
+  } else if (reply.$typeName === "etcdserverpb.LeaseLeasesResponse") {
+    (reply as LeaseLeasesResponse).leases.sort((a, b) => Number(a.ID - b.ID));
+  }
+}
+
+function normaliseRange(request: RangeRequest, reply: RangeResponse): void {
   if (request.sortTarget === SortTarget.KEY) return;
   if (request.keysOnly && request.sortTarget === SortTarget.VALUE) {
     reply.kvs = []; // What they were sorted by is not in the reply.

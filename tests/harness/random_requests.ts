@@ -1,4 +1,4 @@
-/** Random requests to the KV service and HashKV: few keys, so that they meet, and values at the edges of each rule. */
+/** Random requests to the KV and Lease services and HashKV: few keys, so that they meet, and values at the edges of each rule. */
 import {
   create,
   type DescMessage,
@@ -26,6 +26,7 @@ import {
   type TxnRequest,
   type TxnRequestSchema,
 } from "../../src/gen/etcdserverpb/kv_pb.ts";
+import { Lease, type LeaseGrantRequestSchema } from "../../src/gen/etcdserverpb/lease_pb.ts";
 import { type HashKVRequest, Maintenance } from "../../src/gen/etcdserverpb/maintenance_pb.ts";
 
 /** A request with the method it is for. */
@@ -53,6 +54,8 @@ const fewKeys: readonly Uint8Array[] = [
   NUL,
   Uint8Array.of(0xff),
 ];
+const LEASES = 6;
+const BAD_TTLS: readonly bigint[] = [9_000_000_001n, 2n ** 63n - 1n];
 const INT64_MAX = 2n ** 63n - 1n;
 /** How many of the last revisions reads and compactions look back to. */
 const REVISIONS_BACK = 40;
@@ -92,6 +95,14 @@ export class RequestGenerator {
   #draw(): Step {
     const { put, range, rangeStream, deleteRange, txn, compact } = KV.method;
     const { hashKV } = Maintenance.method;
+    const { leaseGrant, leaseRevoke, leaseTimeToLive, leaseLeases } = Lease.method;
+    if (this.#chance(0.05)) {
+      const roll = this.#prng.below(100);
+      if (roll < 50) return step(leaseGrant, this.#grant());
+      if (roll < 75) return step(leaseRevoke, { ID: this.#lease() });
+      if (roll < 95) return step(leaseTimeToLive, { ID: this.#lease(), keys: this.#chance(0.8) });
+      return step(leaseLeases, {});
+    }
     const roll = this.#prng.below(100);
     if (roll < 30) return step(put, this.#put(true));
     if (roll < 55) return step(range, this.#range());
@@ -149,6 +160,16 @@ export class RequestGenerator {
     return this.#chance(0.8) ? 0n : this.#revision(0);
   }
 
+  /** One of few, of which some are there. */
+  #lease(): bigint {
+    return this.#chance(0.05) ? -1n : BigInt(1 + this.#prng.below(LEASES));
+  }
+
+  /** None that expires while the test runs, and none whose id the server chooses. */
+  #grant(): MessageInitShape<typeof LeaseGrantRequestSchema> {
+    return { ID: this.#lease(), TTL: this.#chance(0.1) ? this.#pick(BAD_TTLS) : 5_000n };
+  }
+
   #range(): RangeInit {
     const key = this.#key();
     return {
@@ -189,7 +210,7 @@ export class RequestGenerator {
     return {
       key: this.#key(),
       value: ignoreValue && this.#chance(0.8) ? EMPTY_BYTES : this.#value(),
-      lease: this.#chance(0.03) ? this.#pick([7n, -1n]) : 0n,
+      lease: this.#chance(0.1) ? this.#lease() : 0n,
       prevKv: this.#chance(0.3),
       ignoreValue,
       ignoreLease: ignores && this.#chance(0.04),
@@ -267,7 +288,7 @@ export class RequestGenerator {
       case 3:
         return { case: "value", value: this.#value() };
       case 4:
-        return { case: "lease", value: this.#chance(0.8) ? 0n : 7n };
+        return { case: "lease", value: this.#chance(0.6) ? 0n : this.#lease() };
       default:
         return { case: undefined };
     }
