@@ -17,3 +17,10 @@ export function binaryString(bytes: Uint8Array): string {
 function characters(bytes: Uint8Array): string {
   return String.fromCharCode.apply(null, bytes as unknown as number[]);
 }
+
+/** The bytes that `binaryString` was given. */
+export function bytesOfBinaryString(text: string): Uint8Array {
+  const bytes = new Uint8Array(text.length);
+  for (let at = 0; at < text.length; at += 1) bytes[at] = text.charCodeAt(at);
+  return bytes;
+}

@@ -11,7 +11,7 @@ export class Lease {
   dueMs = Infinity;
   /** Where it is in the queue, -1 when it is not. */
   queueSlot = -1;
-  /** Keys, one character per byte; most leases have one or none, so the set comes with the first key. */
+  /** Keys as binary strings; most leases have one or none, so the set comes with the first key. */
   keys: Set<string> | undefined = undefined;
 
   constructor(id: bigint, ttlSeconds: number, remainingSeconds = 0) {

@@ -1,8 +1,8 @@
+import { binaryString, bytesOfBinaryString } from "../base/binary_string.ts";
 import { EtcdError } from "../base/errors.ts";
 import { exponentialBounds, Histogram } from "../base/histogram.ts";
 import { ExpiryQueue } from "./expiry_queue.ts";
 import { spreadExpiries } from "./expiry_spread.ts";
-import { keyOfText, keyText } from "./key_text.ts";
 import { Lease } from "./lease.ts";
 import type { LeaseStore } from "./lease_store.ts";
 
@@ -84,7 +84,7 @@ export class Lessor {
 
   /** The keys attached to a lease, sorted. */
   keysOf(lease: Lease): Uint8Array[] {
-    return lease.keys === undefined ? [] : [...lease.keys].sort().map(keyOfText);
+    return lease.keys === undefined ? [] : [...lease.keys].sort().map(bytesOfBinaryString);
   }
 
   // What the store of keys asks.
@@ -95,20 +95,20 @@ export class Lessor {
 
   leaseOf(key: Uint8Array): bigint {
     if (this.#leaseOfKey.size === 0) return NO_LEASE;
-    return this.#leaseOfKey.get(keyText(key))?.id ?? NO_LEASE;
+    return this.#leaseOfKey.get(binaryString(key))?.id ?? NO_LEASE;
   }
 
   attach(id: bigint, key: Uint8Array): void {
     const lease = this.#leases.get(id);
     if (lease === undefined) return;
-    const text = keyText(key);
+    const text = binaryString(key);
     lease.keys ??= new Set();
     lease.keys.add(text);
     this.#leaseOfKey.set(text, lease);
   }
 
   detach(id: bigint, key: Uint8Array): void {
-    const text = keyText(key);
+    const text = binaryString(key);
     const lease = this.#leaseOfKey.get(text);
     if (lease === undefined || lease.id !== id) return;
     this.#leaseOfKey.delete(text);
