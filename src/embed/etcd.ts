@@ -14,6 +14,7 @@ import { hexId } from "../base/bytes.ts";
 import { HostWhitelist } from "../gateway/host_whitelist.ts";
 import { JsonGateway } from "../gateway/json_gateway.ts";
 import { peerHandler } from "../peer/handler.ts";
+import type { HttpAnswer, HttpCall, HttpCallBody } from "../ports/http_call.ts";
 import type { Log } from "../ports/log.ts";
 import type { Runtime } from "../ports/runtime.ts";
 import {
@@ -67,6 +68,7 @@ export class Etcd {
   readonly #flushQueue: FlushQueue;
   readonly #grpc: GrpcServer;
   readonly #app: Hono<GatewayEnv>;
+  readonly #json: JsonGateway | undefined;
   readonly #traffic: TrafficCounter = { receivedBytes: 0, sentBytes: 0 };
   readonly #clientRequests = new ClientRequests();
   #closed: Promise<void> | undefined;
@@ -109,7 +111,7 @@ export class Etcd {
       compression: runtime.compression,
     });
     this.transport = inProcessTransport(connect);
-    const json = config.grpcGateway
+    this.#json = config.grpcGateway
       ? new JsonGateway({
         ...shared,
         receiveBytesMax,
@@ -119,7 +121,7 @@ export class Etcd {
       : undefined;
     this.#app = gatewayApp({
       server,
-      json,
+      json: this.#json,
       connect,
       origins: config.cors,
       renderMetrics: metricsRenderer({
@@ -241,7 +243,15 @@ export class Etcd {
       ...this.#commonListenOptions("client"),
       onHttp2: (stream) => void this.#connections.add(new ServerConnection(stream, this.#grpc, http2)),
       http1: (request, { peer }) => this.#fetch(request, peer, "1.1"),
+      http1Call: (call, answer) => this.#openJson(call, answer),
     };
+  }
+
+  /** JSON over HTTP/1.1 takes no detour over the fetch API, unless the web's rules are to be looked at. */
+  #openJson(call: HttpCall, answer: HttpAnswer): HttpCallBody | undefined {
+    if (call.header("origin") !== undefined || call.method === "OPTIONS") return undefined;
+    if (call.peer.tls === undefined && !this.#hosts.allows(call.header("host") ?? "")) return undefined;
+    return this.#json?.open(call, answer);
   }
 
   #fetch(request: Request, peer: PeerInfo, httpVersion: "1.1" | "2"): ReturnType<Http1Handler> {

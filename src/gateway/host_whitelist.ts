@@ -10,17 +10,30 @@ export class HostWhitelist {
     this.#hosts = new Set(hosts);
   }
 
+  get #isOpen(): boolean {
+    return this.#hosts.size === 0 || this.#hosts.has("*");
+  }
+
+  /** Whether a plain request with this Host header may pass. */
+  allows(host: string): boolean {
+    return this.#isOpen || this.#hosts.has(nameOf(host));
+  }
+
   /** The response to a request for an unknown host; undefined when it may pass. */
   refusal(request: Request, secure: boolean): Response | undefined {
-    if (secure || this.#hosts.size === 0 || this.#hosts.has("*")) return undefined;
+    if (secure || this.#isOpen) return undefined;
     const host = request.headers.get("host") ?? new URL(request.url).host;
-    const name = host.replace(/:\d*$/, "").replace(/^\[(.*)\]$/, "$1");
-    if (this.#hosts.has(name)) return undefined;
-    return new Response(refusalText(name), {
+    if (this.allows(host)) return undefined;
+    return new Response(refusalText(nameOf(host)), {
       status: MISDIRECTED_REQUEST,
       headers: { "content-type": "text/plain; charset=utf-8", "x-content-type-options": "nosniff" },
     });
   }
+}
+
+/** The host without port and brackets. */
+function nameOf(host: string): string {
+  return host.replace(/:\d*$/, "").replace(/^\[(.*)\]$/, "$1");
 }
 
 const MISDIRECTED_REQUEST = 421;

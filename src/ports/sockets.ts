@@ -1,3 +1,5 @@
+import type { HttpCallHandler } from "./http_call.ts";
+
 /**
  * A connected byte stream: TCP, a unix socket or TLS, server or client side. All calls and callbacks
  * happen on the one thread; a callback never runs inside a call to `write`.
@@ -129,6 +131,8 @@ export interface ListenOptions {
   readonly onHttp2?: (stream: ByteStream) => void;
   /** Takes HTTP/1.1 requests; without it such connections are closed. */
   readonly http1?: Http1Handler;
+  /** Asked before `http1`, and spared the objects of the fetch API; what it does not take goes there. */
+  readonly http1Call?: HttpCallHandler;
   /**
    * Takes a request in the shape that Node's `http` module gives it, and returns true, or leaves it to
    * `http1`. For adapters written for that module; its types are unknown here.

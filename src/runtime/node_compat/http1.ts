@@ -3,6 +3,7 @@ import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import type { Http1Handler, ListenOptions, PeerInfo } from "../../ports/sockets.ts";
 import { plainBytes } from "./byte_stream.ts";
+import { startCall } from "./http1_call.ts";
 
 const HEAD_BYTES_MAX = 64 * 1024;
 /** What a `Request` may not carry on some runtimes. */
@@ -10,28 +11,22 @@ const UNSERVED_METHODS: ReadonlySet<string> = new Set(["CONNECT", "TRACE", "TRAC
 /** Bytes of a request body that are read ahead of the handler. */
 const BODY_AHEAD_BYTES = 64 * 1024;
 
+export type Http1Options = Pick<ListenOptions, "http1" | "http1Call" | "http1Native" | "http1HeadTimeoutMs">;
+
 /** An HTTP/1.1 server without a port: it is given connections that others accepted. */
 export class Http1Server {
-  readonly #handler: Http1Handler | undefined;
-  readonly #native: ListenOptions["http1Native"];
-  readonly #headTimeoutMs: number;
+  readonly #options: Http1Options;
   readonly #server: Server;
   readonly #connections = new Map<Socket, Connection>();
   #draining = false;
 
-  constructor(
-    handler: Http1Handler | undefined,
-    native: ListenOptions["http1Native"],
-    headTimeoutMs: number,
-  ) {
-    this.#handler = handler;
-    this.#native = native;
-    this.#headTimeoutMs = headTimeoutMs;
+  constructor(options: Http1Options) {
+    this.#options = options;
     this.#server = createServer(
       // Their own timeouts need a listening server on some runtimes, so `#awaitHead` has ours.
       {
         maxHeaderSize: HEAD_BYTES_MAX,
-        keepAliveTimeout: headTimeoutMs,
+        keepAliveTimeout: options.http1HeadTimeoutMs,
         headersTimeout: 0,
         requestTimeout: 0,
       },
@@ -65,7 +60,7 @@ export class Http1Server {
   }
 
   #awaitHead(socket: Socket, connection: Connection): void {
-    connection.timer = setTimeout(() => socket.destroy(), this.#headTimeoutMs);
+    connection.timer = setTimeout(() => socket.destroy(), this.#options.http1HeadTimeoutMs);
   }
 
   #serve(request: IncomingMessage, response: ServerResponse): void {
@@ -85,12 +80,14 @@ export class Http1Server {
       if (this.#draining) socket.end();
       else this.#awaitHead(socket, connection);
     });
-    if (this.#native?.(request as never, response as never) === true) return;
-    if (this.#handler === undefined) {
+    const { http1Native: native, http1Call: call, http1: handler } = this.#options;
+    if (native?.(request as never, response as never) === true) return;
+    if (call !== undefined && startCall(call, request, response, connection.peer)) return;
+    if (handler === undefined) {
       response.writeHead(404).end();
       return;
     }
-    void answer(this.#handler, request, response, connection.peer);
+    void answer(handler, request, response, connection.peer);
   }
 }
 

@@ -52,7 +52,7 @@ class NodeListener implements Listener {
     this.#streamOf = streamOf;
     this.#options = options;
     if (options.http1 !== undefined || options.http1Native !== undefined) {
-      this.#http1 = new Http1Server(options.http1, options.http1Native, options.http1HeadTimeoutMs);
+      this.#http1 = new Http1Server(options);
     }
     if (options.tls !== undefined) {
       this.#tls = new TlsAcceptor(options.tls, {
