@@ -7,16 +7,16 @@ import { encodeTransientKeyValue, KeyValueReader } from "./key_value.ts";
 import type { Watcher } from "./watcher.ts";
 import { type WatchedRange, type WatcherGroup, WatcherIndex } from "./watcher_group.ts";
 
-/** Revisions that one response may cover, as in etcd, and the distance at which watchers share a reader. */
-const SLICE_REVISIONS = 1000;
+/** Revisions that one response may cover, and the distance at which watchers share a reader. etcd has 1000. */
+const SLICE_REVISIONS = 500;
 /** Encoded events of one slice, and bytes read for it, beyond which it ends with the revision. */
 const SLICE_BYTES_MAX = 512 * 1024;
 const SLICE_READ_BYTES_MAX = 2 * 1024 * 1024;
-/** Records read in one turn of the event loop: a millisecond or two. */
-const TURN_RECORDS = 1000;
+/** Records read in one turn of the event loop: about a millisecond. */
+const TURN_RECORDS = 500;
 const TURN_READ_BYTES_MAX = 1024 * 1024;
 /** Watchers cancelled, and groups that change their index, in one turn. */
-const TURN_MOVES_MAX = 1000;
+const TURN_MOVES_MAX = 500;
 
 /** What catching up needs of its surroundings. */
 export interface HistorySource extends FanoutHost {
@@ -57,7 +57,7 @@ interface Slice {
 /**
  * Brings watchers that are behind up to the current revision, out of the backend: one slice of history at a
  * time, read once for all watchers of a cursor, the cursors in turn. A watcher that begins a little after a
- * cursor's position joins it, so that there are no more cursors than the history has thousands of revisions,
+ * cursor's position joins it, so that there are no more cursors than the history has slices,
  * but for those that had begun before.
  *
  * Invariant: cursors in the queue are between slices. The one in hand takes no watchers.
@@ -69,7 +69,7 @@ export class CatchUp {
   readonly #reader = new KeyValueReader();
   /** In turn order. */
   readonly #queue = new Set<HistoryCursor>();
-  /** The cursor of each thousand of revisions that may be joined. */
+  /** The cursor that may be joined, by the number of the slice it stands in. */
   readonly #joinable = new Map<number, HistoryCursor>();
   #slice: Slice | undefined;
 
@@ -80,6 +80,11 @@ export class CatchUp {
 
   get isIdle(): boolean {
     return this.#slice === undefined && this.#queue.size === 0;
+  }
+
+  /** Events sent since start. */
+  get sentEvents(): number {
+    return this.#fanout.sentEvents;
   }
 
   /** Adds a watcher that lacks everything from `watcher.from` on. */
@@ -195,7 +200,8 @@ export class CatchUp {
 
   /** Whether a slice ends before revision `main`. */
   #isFull({ cursor, readBytes }: Slice, main: number): boolean {
-    return main - cursor.position >= SLICE_REVISIONS || this.#batch.bytes >= SLICE_BYTES_MAX ||
+    // Slices end where others do, so that cursors which follow each other closely meet and become one.
+    return bucketOf(main) !== bucketOf(cursor.position) || this.#batch.bytes >= SLICE_BYTES_MAX ||
       readBytes >= SLICE_READ_BYTES_MAX;
   }
 
@@ -204,14 +210,14 @@ export class CatchUp {
     const { watchers } = cursor;
     cursor.position = position;
     cursor.isFresh = false;
-    if (position > this.#source.currentRevision && moveGroups(watchers, synced)) return;
+    if (position > this.#source.currentRevision && watchers.moveTo(synced, TURN_MOVES_MAX)) return;
     if (watchers.size === 0) return;
     const bucket = bucketOf(position);
     const other = this.#joinable.get(bucket);
     if (other === undefined) this.#joinable.set(bucket, cursor);
     else if (other.position === position && watchers.groupCount <= TURN_MOVES_MAX) {
       other.isFresh = false;
-      moveGroups(watchers, other.watchers);
+      watchers.moveTo(other.watchers, TURN_MOVES_MAX);
       return;
     }
     this.#queue.add(cursor);
@@ -220,14 +226,4 @@ export class CatchUp {
 
 function bucketOf(revision: number): number {
   return Math.floor(revision / SLICE_REVISIONS);
-}
-
-/** Moves groups, as many as a turn allows; true when none is left. */
-function moveGroups(from: WatcherIndex, to: WatcherIndex): boolean {
-  for (let moved = 0; moved < TURN_MOVES_MAX; moved += 1) {
-    const group = from.firstGroup();
-    if (group === undefined) return true;
-    to.adopt(group);
-  }
-  return from.groupCount === 0;
 }

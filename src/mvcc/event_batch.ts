@@ -159,6 +159,16 @@ export function eventEnds(run: Uint8Array): number[] {
   return ends;
 }
 
+/** How many events a run has. */
+export function countEvents(run: Uint8Array): number {
+  let count = 0;
+  for (let end = 0; end < run.length; count += 1) {
+    const { at, length } = lengthAt(run, end + 1);
+    end = at + length;
+  }
+  return count;
+}
+
 /** Reads a length that this module has written: the length, and where what it counts begins. */
 function lengthAt(bytes: Uint8Array, from: number): { readonly length: number; readonly at: number } {
   let length = 0;

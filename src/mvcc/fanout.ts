@@ -1,11 +1,12 @@
 import { EMPTY_BYTES } from "../base/bytes.ts";
-import type { EventBatch, ReadKeyValue } from "./event_batch.ts";
-import { SHAPE_FLAGS, type Watcher } from "./watcher.ts";
+import { countEvents, type EventBatch, type ReadKeyValue } from "./event_batch.ts";
+import { SHAPE_FLAGS, type Watcher, watcherFlag } from "./watcher.ts";
 import type { WatcherGroup } from "./watcher_group.ts";
 
 /** What may be sent before the event loop gets its turn: some two milliseconds' worth. */
 const TURN_RESPONSES_MAX = 2000;
 const TURN_BYTES_MAX = 2 * 1024 * 1024;
+const FILTER_FLAGS = watcherFlag.noPut | watcherFlag.noDelete;
 
 /** What is left of a turn's share of work. */
 export class TurnBudget {
@@ -38,16 +39,16 @@ export interface FanoutHost {
 
 /**
  * Sends a batch of events to the watchers of its groups, over as many turns as it takes. Watchers that leave
- * their group meanwhile get nothing more; those that come are past the batch, or wait for their group's turn.
+ * their group meanwhile get nothing more; those that come want nothing of the batch.
  */
 export class Fanout {
+  /** Events sent since start, for metrics; one that goes to two watchers counts twice. */
+  sentEvents = 0;
   readonly #host: FanoutHost;
   #batch: EventBatch | undefined;
   #groups: Iterator<[WatcherGroup, number[]]> | undefined;
   #group: WatcherGroup | undefined;
   #events: readonly number[] = [];
-  #due: Watcher[] = [];
-  #dueAt = 0;
   /** Encoded runs of all of `#events`, by the flags that decide their shape. */
   #runs: (Uint8Array | undefined)[] = [];
 
@@ -68,13 +69,14 @@ export class Fanout {
   run(budget: TurnBudget): boolean {
     const batch = this.#batch;
     if (batch === undefined) return true;
-    for (;;) {
-      while (this.#dueAt < this.#due.length) {
+    do {
+      const group = this.#group;
+      for (let watcher = group?.visited; watcher !== undefined; watcher = group!.visited) {
         if (budget.isSpent) return false;
-        this.#send(batch, this.#due[this.#dueAt++]!, budget);
+        group!.visited = watcher.next;
+        this.#send(batch, watcher, budget);
       }
-      if (!this.#nextGroup()) break;
-    }
+    } while (this.#nextGroup());
     this.#batch = this.#groups = this.#group = undefined;
     batch.clear();
     return true;
@@ -82,19 +84,16 @@ export class Fanout {
 
   #nextGroup(): boolean {
     const next = this.#groups!.next();
-    this.#due.length = this.#dueAt = 0;
     this.#runs.length = 0;
     if (next.done === true) return false;
     [this.#group, this.#events] = next.value;
-    for (let watcher = this.#group.first; watcher !== undefined; watcher = watcher.next) {
-      this.#due.push(watcher);
-    }
+    this.#group.visited = this.#group.first;
     return true;
   }
 
   #send(batch: EventBatch, watcher: Watcher, budget: TurnBudget): void {
     const { stream } = watcher;
-    if (watcher.group !== this.#group || stream.isClosed) return;
+    if (stream.isClosed) return;
     const events = this.#events;
     let start = 0;
     while (start < events.length && batch.mainOf(events[start]!) < watcher.from) start += 1;
@@ -102,10 +101,13 @@ export class Fanout {
     const run = this.#run(batch, start, watcher.flags & SHAPE_FLAGS);
     if (run.length === 0) return;
     if (!stream.receiver.writable) {
+      budget.spend(0);
       this.#host.park(watcher, batch.mainOf(events[start]!));
       return;
     }
     budget.spend(run.length);
+    const isFiltered = (watcher.flags & FILTER_FLAGS) !== 0;
+    this.sentEvents += isFiltered ? countEvents(run) : events.length - start;
     stream.receiver.onEvents(watcher, this.#host.currentRevision, run, events.length - start);
   }
 

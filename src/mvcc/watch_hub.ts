@@ -21,7 +21,7 @@ export const WATCHERS_MAX = 2_000_000;
 const WAITING_EVENTS_MAX = 2000;
 const WAITING_BYTES_MAX = 1024 * 1024;
 /** Watchers that are let go of, or sent back to the history, in one turn. */
-const TURN_MOVES_MAX = 2000;
+const TURN_MOVES_MAX = 1000;
 
 /**
  * All watchers of a store. Each stands in one of three places:
@@ -73,6 +73,11 @@ export class WatchHub implements EventSink, HistorySource {
   /** Watchers that are behind: etcd's slow watchers. */
   get slowCount(): number {
     return this.#size - this.#synced.size;
+  }
+
+  /** Events sent since start, to watchers of all kinds. */
+  get sentEvents(): number {
+    return this.#fanout.sentEvents + this.#catchUp.sentEvents;
   }
 
   /** Events that wait to be sent to synced watchers. */

@@ -20,8 +20,10 @@ export class WatcherGroup implements WatchedRange {
   readonly end: string | undefined;
   home: WatcherIndex;
   size = 0;
-  /** A doubly linked list. */
+  /** A doubly linked list; new ones come first. */
   first: Watcher | undefined = undefined;
+  /** The watcher that the fan-out under way visits next. Invariant: it is in the list. */
+  visited: Watcher | undefined = undefined;
 
   constructor({ begin, end }: WatchedRange, home: WatcherIndex) {
     this.begin = begin;
@@ -40,6 +42,7 @@ export class WatcherGroup implements WatchedRange {
 
   remove(watcher: Watcher): void {
     const { previous, next } = watcher;
+    if (this.visited === watcher) this.visited = next;
     if (previous === undefined) this.first = next;
     else previous.next = next;
     if (next !== undefined) next.previous = previous;
@@ -108,9 +111,18 @@ export class WatcherIndex {
     if (own !== undefined) group.absorb(own);
   }
 
-  firstGroup(): WatcherGroup | undefined {
-    for (const group of this.#keys.values()) return group;
-    return this.#ranges.first();
+  /** Moves groups to another index, `groupsMax` at most; true when none is left. */
+  moveTo(other: WatcherIndex, groupsMax: number): boolean {
+    let left = groupsMax;
+    for (const group of this.#keys.values()) {
+      if (left-- === 0) return false;
+      other.adopt(group);
+    }
+    for (let group = this.#ranges.first(); group !== undefined; group = this.#ranges.first()) {
+      if (left-- <= 0) return false;
+      other.adopt(group);
+    }
+    return true;
   }
 
   /** The index may not change meanwhile. */
