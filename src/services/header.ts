@@ -52,6 +52,11 @@ export function messageHeader(server: EtcdServer): ResponseHeader {
   });
 }
 
+/** The same with an earlier revision of the store. */
+export function headerAt(server: EtcdServer, revision: number): ResponseHeader {
+  return create(ResponseHeaderSchema, { ...messageHeader(server), revision: BigInt(revision) });
+}
+
 /** The same without a revision: replies of the Cluster service never carry one. */
 export function clusterHeader(server: EtcdServer): ResponseHeader {
   return create(ResponseHeaderSchema, { ...messageHeader(server), revision: 0n });
