@@ -21,7 +21,7 @@ import {
   Maintenance,
 } from "../../src/gen/etcdserverpb/maintenance_pb.ts";
 import type { HeaderField } from "../../src/http2/api.ts";
-import { type EtcdProcess, findGoEtcd, startEtcd, startGoEtcd } from "../harness/etcd_process.ts";
+import { allStarted, type EtcdProcess, findGoEtcd, startEtcd, startGoEtcd } from "../harness/etcd_process.ts";
 import { type CallOptions, frame, GrpcClient, grpcHead } from "../harness/grpc_client.ts";
 
 /**
@@ -435,10 +435,8 @@ function servers(): Promise<Servers> {
 
 async function startServers(flags: readonly string[] = []): Promise<Servers> {
   const compares = goEtcd?.minor === COMPARED_MINOR;
-  const [ours, go] = await Promise.all([
-    startEtcd({ flags }),
-    compares ? startGoEtcd(goEtcd!, { flags }) : undefined,
-  ]);
+  const starting = [startEtcd({ flags }), ...compares ? [startGoEtcd(goEtcd!, { flags })] : []];
+  const [ours, go] = await allStarted(starting) as [EtcdProcess, EtcdProcess | undefined];
   return { ours, go };
 }
 

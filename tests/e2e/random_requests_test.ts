@@ -1,15 +1,27 @@
 import assert from "node:assert/strict";
 import process from "node:process";
 import { test } from "node:test";
-import { create, type DescMessage, fromBinary, type Message } from "@bufbuild/protobuf";
-import { utf8 } from "../../src/base/bytes.ts";
+import {
+  create,
+  type DescMessage,
+  fromBinary,
+  type Message,
+  type MessageInitShape,
+} from "@bufbuild/protobuf";
+import { equalBytes, utf8 } from "../../src/base/bytes.ts";
 import { Prng } from "../../src/base/prng.ts";
 import type { ResponseHeader } from "../../src/gen/etcdserverpb/header_pb.ts";
 import { KV, TxnRequestSchema } from "../../src/gen/etcdserverpb/kv_pb.ts";
+import {
+  WatchCreateRequest_FilterType,
+  type WatchCreateRequestSchema,
+} from "../../src/gen/etcdserverpb/watch_pb.ts";
+import { Event_EventType } from "../../src/gen/mvccpb/kv_pb.ts";
 import { changedFeatures, describeStep, difference, ServerPair, shrink } from "../harness/differential.ts";
 import { findGoEtcd, type GoEtcd } from "../harness/etcd_process.ts";
 import type { CallResult } from "../harness/grpc_client.ts";
-import { RequestGenerator, type Step } from "../harness/random_requests.ts";
+import { StreamClient, type WatchClient } from "../harness/grpc_stream.ts";
+import { describeMessage, RequestGenerator, type Step } from "../harness/random_requests.ts";
 
 /** SEED=7 STEPS=100000 in the environment makes one long run of the first test. */
 const SEED = Number(process.env["SEED"] ?? 1);
@@ -20,6 +32,9 @@ const MANY_KEYS = 3_000;
 const KEYS_PER_TXN = 100;
 /** Shrinking starts two servers for each try. */
 const SHRINK_TRIES_MAX = 30;
+const STEPS_OF_WATCHERS = 600;
+/** No random request names it. */
+const LAST_KEY = Uint8Array.of(0xff, 0xff);
 const TRACE_STEPS_MAX = 30;
 const readMethods: ReadonlySet<string> = new Set([
   "Range",
@@ -42,6 +57,90 @@ test("random requests over many keys get the replies that etcd gives", { skip },
   const generator = new RequestGenerator(new Prng(SEED), { keys, avoided });
   await compare(go!, fillKeys(keys, new Prng(SEED)), generator, STEPS_OVER_MANY_KEYS);
 });
+
+test("watchers of random writes hear what those of etcd hear", { skip }, async () => {
+  const generator = new RequestGenerator(new Prng(SEED), { avoided });
+  const pair = await ServerPair.start(go!);
+  const streams = await Promise.all([
+    StreamClient.connect(pair.ours.port),
+    StreamClient.connect(pair.go.port),
+  ]);
+  try {
+    const early = await Promise.all(watchRequests(1n).map((request) => watchBoth(streams, request)));
+    await sendSteps(pair, generator, STEPS_OF_WATCHERS);
+    // Some of these start in the history, some before the last compaction.
+    const starts = [generator.revision, generator.revision - 5, generator.revision - 30];
+    const requests = starts.flatMap((revision) => watchRequests(BigInt(revision)));
+    const late = await Promise.all(requests.map((request) => watchBoth(streams, request)));
+    await pair.both((client) => client.call(KV.method.put, { key: LAST_KEY }));
+    await pair.both((client) => client.call(KV.method.deleteRange, { key: LAST_KEY }));
+    let heard = 0;
+    for (const each of [...early, ...late]) {
+      const [ours, theirs] = await Promise.all(each.map(hear));
+      assert.deepEqual(ours, theirs);
+      heard += ours!.length;
+    }
+    assert.ok(heard > STEPS_OF_WATCHERS, `${heard} events`);
+  } finally {
+    await Promise.all(streams.map((stream) => stream.close()));
+    await pair.stop();
+  }
+});
+
+async function sendSteps(pair: ServerPair, generator: RequestGenerator, count: number): Promise<void> {
+  for (let i = 0; i < count; i += 1) {
+    const step = generator.next();
+    const [ours] = await pair.send(step);
+    generator.revision = revisionOf(step, ours) ?? generator.revision;
+  }
+}
+
+type WatchInit = MessageInitShape<typeof WatchCreateRequestSchema>;
+
+/** All of them watch the last key as well. */
+function watchRequests(startRevision: bigint): WatchInit[] {
+  const [nul, letterB] = [Uint8Array.of(0), utf8("b")];
+  return [
+    { key: nul, rangeEnd: nul, startRevision, prevKv: true },
+    { key: nul, rangeEnd: nul, startRevision, filters: [WatchCreateRequest_FilterType.NOPUT] },
+    { key: letterB, rangeEnd: nul, startRevision, filters: [WatchCreateRequest_FilterType.NODELETE] },
+    { key: LAST_KEY, startRevision },
+  ];
+}
+
+interface Watcher {
+  readonly watch: WatchClient;
+  readonly request: WatchInit;
+}
+
+/** Resolves when both servers have the watcher. */
+function watchBoth(streams: readonly StreamClient[], request: WatchInit): Promise<Watcher[]> {
+  return Promise.all(streams.map(async (stream) => {
+    const watch = stream.watch();
+    watch.create(request);
+    const { created } = await watch.next();
+    assert.ok(created);
+    return { watch, request };
+  }));
+}
+
+/** What a watcher hears until the last key is put or deleted, or the watch is cancelled. */
+async function hear({ watch, request }: Watcher): Promise<string[]> {
+  const heard: string[] = [];
+  const seesNoDelete = request.filters?.[0] === WatchCreateRequest_FilterType.NODELETE;
+  const last = seesNoDelete ? Event_EventType.PUT : Event_EventType.DELETE;
+  for (let isLast = false; !isLast;) {
+    const response = await watch.next();
+    if (response.canceled) {
+      heard.push(`cancelled, compacted at ${response.compactRevision}: ${response.cancelReason}`);
+    }
+    for (const event of response.events) heard.push(describeMessage(event));
+    isLast = response.canceled ||
+      response.events.some(({ kv, type }) => type === last && equalBytes(kv!.key, LAST_KEY));
+  }
+  watch.stream.cancel();
+  return heard;
+}
 
 /** Fails with a short list of steps that lead to a difference, and what differs. */
 async function compare(

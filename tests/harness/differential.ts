@@ -11,7 +11,7 @@ import {
 import type { LeaseLeasesResponse, LeaseTimeToLiveResponse } from "../../src/gen/etcdserverpb/lease_pb.ts";
 import type { HashKVResponse } from "../../src/gen/etcdserverpb/maintenance_pb.ts";
 import type { KeyValue } from "../../src/gen/mvccpb/kv_pb.ts";
-import { type EtcdProcess, type GoEtcd, startEtcd, startGoEtcd } from "./etcd_process.ts";
+import { allStarted, type EtcdProcess, type GoEtcd, startEtcd, startGoEtcd } from "./etcd_process.ts";
 import { type CallResult, GrpcClient } from "./grpc_client.ts";
 import { describeMessage, type RequestFeature, type Step } from "./random_requests.ts";
 
@@ -31,7 +31,10 @@ export class ServerPair {
   }
 
   static async start(etcd: GoEtcd, flags: readonly string[] = []): Promise<ServerPair> {
-    const [ours, go] = await Promise.all([startEtcd({ flags }), startGoEtcd(etcd, { flags })]);
+    const [ours, go] = await allStarted([startEtcd({ flags }), startGoEtcd(etcd, { flags })]) as [
+      EtcdProcess,
+      EtcdProcess,
+    ];
     const clients = await Promise.all([GrpcClient.connect(ours.port), GrpcClient.connect(go.port)]);
     return new ServerPair(ours, go, clients);
   }

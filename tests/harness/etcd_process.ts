@@ -151,6 +151,16 @@ export async function startGoEtcd({ path }: GoEtcd, options: ServerOptions = {})
   return await start(path, [], options);
 }
 
+/** Waits for servers that are being started; when one of them fails to, the others are stopped. */
+export async function allStarted(starting: readonly Promise<EtcdProcess>[]): Promise<EtcdProcess[]> {
+  const outcomes = await Promise.allSettled(starting);
+  const servers = outcomes.flatMap((outcome) => outcome.status === "fulfilled" ? [outcome.value] : []);
+  const failed = outcomes.find((outcome) => outcome.status === "rejected");
+  if (failed === undefined) return servers;
+  await Promise.all(servers.map((server) => server.stop()));
+  throw failed.reason;
+}
+
 async function start(command: string, args: readonly string[], options: ServerOptions): Promise<EtcdProcess> {
   const dataDir = options.dataDir ?? mkdtempSync(join(tmpdir(), "etcd-e2e-"));
   const port = await freePort();
