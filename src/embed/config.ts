@@ -1,4 +1,5 @@
 import type { ServerConfig } from "../server/config.ts";
+import type { FeatureState } from "./feature_gates.ts";
 import type { TlsFiles } from "./tls_files.ts";
 
 /** Everything a member needs, resolved: every field has its value, times are milliseconds. */
@@ -26,4 +27,5 @@ export interface EtcdConfig extends ServerConfig {
   /** Host names that plain HTTP requests may be for; "*" for all. */
   readonly hostWhitelist: readonly string[];
   readonly metrics: "basic" | "extensive";
+  readonly featureGates: readonly FeatureState[];
 }

@@ -30,6 +30,7 @@ import { EtcdServer } from "../server/server.ts";
 import { admit, ClientRequests } from "../services/admission.ts";
 import { etcdMethods, etcdServices } from "../services/routes.ts";
 import { statusOf } from "../services/status.ts";
+import { runtimeVersion } from "./build_info.ts";
 import type { EtcdConfig } from "./config.ts";
 import { parseListenUrl } from "./listen_url.ts";
 import { tlsSource } from "./tls_files.ts";
@@ -79,9 +80,10 @@ export class Etcd {
     this.server = server;
     this.#flushQueue = flushQueue;
     this.#hosts = new HostWhitelist(config.hostWhitelist);
-    this.methods = new MethodTable(etcdMethods(server));
+    this.methods = new MethodTable(etcdMethods(server), { timed: config.metrics === "extensive" });
     const shared = {
       methods: this.methods,
+      clock: runtime.clock,
       toStatus: (error: unknown) => statusOf(error, log),
       admit: (method: Method, context: CallContext) =>
         admit(server, this.#clientRequests, method.kind === "unary", context),
@@ -90,7 +92,6 @@ export class Etcd {
     this.#grpc = new GrpcServer({
       ...shared,
       limits: { receiveBytesMax },
-      clock: runtime.clock,
       compression: runtime.compression,
       traffic: this.#traffic,
       onUnaryDone: (call, tookMs, code) => {
@@ -130,6 +131,8 @@ export class Etcd {
         process: runtime.process,
         traffic: this.#traffic,
         clientRequests: this.#clientRequests,
+        features: config.featureGates,
+        runtimeVersion: runtimeVersion(runtime.process),
         startedSeconds: runtime.clock.wallMs() / 1000,
       }),
     });

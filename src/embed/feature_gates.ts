@@ -70,6 +70,22 @@ export function formatFeatureGates(settings: GateSettings): string {
   return [...settings].map(([name, enabled]) => `${name}=${enabled}`).sort().join(",");
 }
 
+/** A gate as it is set. */
+export interface FeatureState {
+  readonly name: string;
+  readonly stage: FeatureGate["stage"];
+  readonly enabled: boolean;
+}
+
+/** All gates. */
+export function gateStates(settings: GateSettings): FeatureState[] {
+  return [...featureGates].map(([name, { stage }]) => ({
+    name,
+    stage,
+    enabled: isGateEnabled(settings, name),
+  }));
+}
+
 export function isGateEnabled(settings: GateSettings, name: string): boolean {
   return settings.get(name) ?? featureGates.get(name)?.default ?? false;
 }

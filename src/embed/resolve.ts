@@ -1,6 +1,6 @@
 import type { EtcdConfig } from "./config.ts";
 import { ConfigError } from "./config_error.ts";
-import { isGateEnabled } from "./feature_gates.ts";
+import { gateStates, isGateEnabled } from "./feature_gates.ts";
 import { defaultSettings, type Settings, STREAMS_UNLIMITED } from "./flag_table.ts";
 import { cipherList, type TlsFiles, tlsVersion } from "./tls_files.ts";
 import { hostOf, isSecure, parseMemberUrls } from "./urls.ts";
@@ -75,6 +75,7 @@ export function resolveConfig(settings: Settings): EtcdConfig {
     grpcGateway: settings["enable-grpc-gateway"],
     cors: settings.cors,
     hostWhitelist: settings["host-whitelist"],
+    featureGates: gateStates(settings["feature-gates"]),
     metrics: settings.metrics === "extensive" ? "extensive" : "basic",
     watchProgressNotifyMs: settings["watch-progress-notify-interval"] ||
       defaults["watch-progress-notify-interval"],

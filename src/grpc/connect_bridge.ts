@@ -19,6 +19,7 @@ import {
 import { createTransport } from "@connectrpc/connect/protocol-connect";
 import { ByteWriter } from "../base/byte_writer.ts";
 import type { Compression } from "../ports/compression.ts";
+import type { Clock } from "../ports/clock.ts";
 import type { PeerInfo } from "../ports/sockets.ts";
 import type { CallContext, Method, StreamCall, StreamMethod, UnaryMethod } from "./method.ts";
 import { ReplyParts } from "./method.ts";
@@ -31,6 +32,7 @@ export interface ConnectBridgeOptions {
   /** Largest message accepted, before and after decompression. */
   readonly receiveBytesMax: number;
   readonly compression: Compression;
+  readonly clock: Clock;
   readonly toStatus: (error: unknown) => RpcError;
   readonly admit: (method: Method, context: CallContext) => void;
 }
@@ -118,6 +120,7 @@ function unaryHandler(options: ConnectBridgeOptions, route: Route, desc: DescMet
   const method = route.method as UnaryMethod<unknown, unknown>;
   return async (request: unknown, handlerContext: HandlerContext): Promise<Message> => {
     route.stats.started += 1;
+    const startedMs = options.clock.monotonicMs();
     route.stats.received += 1;
     try {
       const context = new BridgeContext(handlerContext);
@@ -125,10 +128,10 @@ function unaryHandler(options: ConnectBridgeOptions, route: Route, desc: DescMet
       const reply = await context.orCancelled(Promise.resolve(method.handle(request, context)));
       const message = fromBinary(desc.output, encodeReply(method, reply));
       route.stats.sent += 1;
-      route.stats.handled[Code.Ok]! += 1;
+      countEnd(options, route, Code.Ok, startedMs);
       return message;
     } catch (error) {
-      throw connectError(options, route, error);
+      throw connectError(options, route, error, startedMs);
     }
   };
 }
@@ -137,6 +140,7 @@ function streamHandler(options: ConnectBridgeOptions, route: Route, desc: DescMe
   const method = route.method as StreamMethod<unknown, unknown>;
   return async function* (input: unknown, handlerContext: HandlerContext): AsyncGenerator<Message> {
     route.stats.started += 1;
+    const startedMs = options.clock.monotonicMs();
     const context = new BridgeContext(handlerContext);
     const call = new QueuedCall(method, context);
     try {
@@ -150,9 +154,9 @@ function streamHandler(options: ConnectBridgeOptions, route: Route, desc: DescMe
         route.stats.sent += 1;
         yield fromBinary(desc.output, reply);
       }
-      route.stats.handled[Code.Ok]! += 1;
+      countEnd(options, route, Code.Ok, startedMs);
     } catch (error) {
-      throw connectError(options, route, error);
+      throw connectError(options, route, error, startedMs);
     } finally {
       call.close(canceled());
     }
@@ -185,14 +189,24 @@ function encodeReply(method: Method, reply: unknown): Uint8Array {
   return out.bytes.subarray(0, out.length);
 }
 
+function countEnd({ clock }: ConnectBridgeOptions, { stats }: Route, code: Code, startedMs: number): void {
+  stats.handled[code]! += 1;
+  stats.handling?.observe((clock.monotonicMs() - startedMs) / 1000);
+}
+
 /** Connect's codes are gRPC's numbers. */
-function connectError(options: ConnectBridgeOptions, route: Route, error: unknown): ConnectError {
+function connectError(
+  options: ConnectBridgeOptions,
+  route: Route,
+  error: unknown,
+  startedMs: number,
+): ConnectError {
   if (error instanceof ConnectError) {
-    route.stats.handled[error.code]! += 1;
+    countEnd(options, route, error.code as number as Code, startedMs);
     return error;
   }
   const status = error instanceof RpcError ? error : options.toStatus(error);
-  route.stats.handled[status.code]! += 1;
+  countEnd(options, route, status.code, startedMs);
   return new ConnectError(status.message, status.code as number as ConnectCode);
 }
 

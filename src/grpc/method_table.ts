@@ -1,3 +1,4 @@
+import { Histogram } from "../base/histogram.ts";
 import { Code, codeNames, RpcError } from "./status.ts";
 import { type Method, methodPath } from "./method.ts";
 
@@ -8,6 +9,12 @@ export class MethodStats {
   sent = 0;
   /** Calls ended, by status code. */
   readonly handled = new Float64Array(codeNames.length);
+  /** How long calls took, in seconds; undefined unless asked for. */
+  readonly handling: Histogram | undefined;
+
+  constructor(handling: Histogram | undefined) {
+    this.handling = handling;
+  }
 }
 
 /** A method with its counts. */
@@ -16,14 +23,23 @@ export interface Route {
   readonly stats: MethodStats;
 }
 
+export interface MethodTableOptions {
+  /** Keeps for each method how long its calls took. */
+  readonly timed?: boolean;
+}
+
+/** Seconds: the buckets that Prometheus's clients have by default. */
+const HANDLING_BOUNDS = Float64Array.of(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10);
+
 /** All methods of a server by path. One table serves every protocol. */
 export class MethodTable {
   readonly #routes = new Map<string, Route>();
   readonly #services = new Set<string>();
 
-  constructor(methods: readonly Method[]) {
+  constructor(methods: readonly Method[], { timed = false }: MethodTableOptions = {}) {
     for (const method of methods) {
-      this.#routes.set(methodPath(method), { method, stats: new MethodStats() });
+      const stats = new MethodStats(timed ? new Histogram(HANDLING_BOUNDS) : undefined);
+      this.#routes.set(methodPath(method), { method, stats });
       this.#services.add(method.service);
     }
   }

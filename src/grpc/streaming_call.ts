@@ -26,6 +26,7 @@ export class StreamingCall implements RequestBody, CallContext, StreamCall<unkno
   nextDeadline: DeadlineNode | undefined = undefined;
   readonly #server: GrpcServer;
   readonly #stream: ServerStream;
+  readonly #startedMs: number;
   readonly #reader: MessageReader;
   #consumer: StreamConsumer<unknown> | undefined = undefined;
   #headersSent = false;
@@ -37,6 +38,7 @@ export class StreamingCall implements RequestBody, CallContext, StreamCall<unkno
     this.#server = server;
     this.#stream = stream;
     this.head = head;
+    this.#startedMs = server.options.clock.monotonicMs();
     const budget = server.budgetOf(stream.connection);
     this.#reader = new MessageReader(server.options.limits, budget, (compressed, bytes) => {
       this.#take(compressed, bytes);
@@ -115,7 +117,9 @@ export class StreamingCall implements RequestBody, CallContext, StreamCall<unkno
     this.#ended = true;
     this.#reader.close();
     if (this.deadlineMs !== Infinity) this.#server.deadlines.leave(this);
-    this.head.route.stats.handled[code]! += 1;
+    const { stats } = this.head.route;
+    stats.handled[code]! += 1;
+    stats.handling?.observe((this.#server.options.clock.monotonicMs() - this.#startedMs) / 1000);
     const consumer = this.#consumer;
     this.#consumer = undefined;
     consumer?.onClose(reason);

@@ -168,9 +168,13 @@ export class UnaryCall implements RequestBody, CallContext, PendingObserver<unkn
     this.#done = true;
     this.#reader?.close();
     if (this.deadlineMs !== Infinity) this.#server.deadlines.leave(this);
-    this.head.route.stats.handled[code]! += 1;
+    const { stats } = this.head.route;
+    stats.handled[code]! += 1;
     const { onUnaryDone, clock } = this.#server.options;
-    if (onUnaryDone !== undefined) onUnaryDone(this, clock.monotonicMs() - this.#startedMs, code);
+    if (onUnaryDone === undefined && stats.handling === undefined) return;
+    const tookMs = clock.monotonicMs() - this.#startedMs;
+    stats.handling?.observe(tookMs / 1000);
+    onUnaryDone?.(this, tookMs, code);
   }
 
   // CallContext

@@ -72,6 +72,11 @@ export class Compactor {
     return this.#running !== undefined;
   }
 
+  /** Whether the next step works on the index. */
+  get isIndexing(): boolean {
+    return this.#running?.isIndexing === true;
+  }
+
   /** What the last compaction that finished did. */
   get report(): CompactionReport | undefined {
     return this.#report;
@@ -126,6 +131,10 @@ class CompactionJob {
     this.#previousMain = previousMain;
     this.hashKept = hashKept;
     this.#hasher = new KvHasher(previousMain, main);
+  }
+
+  get isIndexing(): boolean {
+    return !this.#indexIsDone;
   }
 
   /** True when the compaction is complete. */

@@ -220,9 +220,19 @@ export class Store implements RangeSource {
     return this.#compactor.isPending;
   }
 
+  /** Whether the next `compactionStep` works on the index; else on the backend, if there is work. */
+  get isCompactingIndex(): boolean {
+    return this.#compactor.isIndexing;
+  }
+
   /** What the last finished compaction did. */
   get compactionReport(): CompactionReport | undefined {
     return this.#compactor.report;
+  }
+
+  /** Reads under way that go on for longer than a turn, and keep compaction off the revisions they need. */
+  get openReads(): number {
+    return this.#holds.size;
   }
 
   /** Hashes of the last ten compactions, by revision. */

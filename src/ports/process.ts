@@ -12,6 +12,8 @@ export interface Process {
   openFilesMax(): number | undefined;
   /** How many files the process has open; undefined where the platform does not say. */
   openFiles(): number | undefined;
+  /** What the kernel says of the process; undefined where it does not. */
+  statistics(): ProcessStatistics | undefined;
   /** The address of the interface that the default route goes through; undefined without one. */
   defaultHost(): string | undefined;
   onSignal(signal: "SIGTERM" | "SIGINT", run: () => void): void;
@@ -20,4 +22,14 @@ export interface Process {
   exit(code: number): never;
   writeOut(text: string): void;
   writeErr(text: string): void;
+}
+
+export interface ProcessStatistics {
+  readonly threads: number;
+  readonly virtualBytes: number;
+  /** Infinity without a limit. */
+  readonly virtualBytesMax: number;
+  /** Bytes of IP packets, of all processes of the network namespace since it began. */
+  readonly networkReceivedBytes: number;
+  readonly networkSentBytes: number;
 }

@@ -104,6 +104,11 @@ export async function bootstrap(
     log.info("opened backend db", { path: backendPath, took: `${clock.monotonicMs() - startedMs}ms` });
     const walOptions = {
       unsafeNoSync: config.unsafeNoFsync,
+      timing: {
+        now: () => clock.monotonicMs(),
+        onWrite: (tookMs: number) => metrics.walWrite.observe(tookMs / 1000),
+        onSync: (tookMs: number) => metrics.walSync.observe(tookMs / 1000),
+      },
       segmentBytes: config.walSegmentBytes ?? SEGMENT_BYTES,
       log,
     };

@@ -15,10 +15,12 @@ export class DatabaseSnapshot {
   readonly #writer: BoltWriter;
   readonly #hold: CompactionHold;
   readonly #isStopped: () => boolean;
+  readonly #onClosed: () => void;
 
   /** Once `isStopped` says that the store is closing, nothing more is read: all calls throw `stopped`. */
-  constructor(store: Store, isStopped: () => boolean) {
+  constructor(store: Store, isStopped: () => boolean, onClosed: () => void = () => {}) {
     this.#isStopped = isStopped;
+    this.#onClosed = onClosed;
     this.#checkOpen();
     const schema = readStorageVersion(store.backend);
     this.version = schema === undefined ? "" : `${schema.major}.${schema.minor}.0`;
@@ -45,6 +47,7 @@ export class DatabaseSnapshot {
 
   close(): void {
     this.#hold.release();
+    this.#onClosed();
   }
 
   #checkOpen(): void {

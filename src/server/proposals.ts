@@ -131,6 +131,8 @@ export class RequestEncoder {
  * belongs to is at the head: no table is needed, and what an entry overtook has been lost.
  */
 export class ProposalQueue {
+  /** Proposals that it failed, since start. */
+  failed = 0;
   #queue: Proposal[] = [];
   #head = 0;
 
@@ -149,7 +151,7 @@ export class ProposalQueue {
       if (proposal.index > index) return undefined;
       this.#drop();
       if (proposal.index === index && proposal.data === data) return proposal;
-      proposal.reject(new EtcdError("leaderChanged"));
+      this.#fail(proposal, "leaderChanged");
     }
     return undefined;
   }
@@ -159,8 +161,14 @@ export class ProposalQueue {
     for (let at = this.#head; at < this.#queue.length; at += 1) {
       const proposal = this.#queue[at]!;
       if (proposal.proposedMs > deadlineMs) return;
-      proposal.reject(new EtcdError(code));
+      this.#fail(proposal, code);
     }
+  }
+
+  #fail(proposal: Proposal, code: ErrorCode): void {
+    if (proposal.settled) return;
+    this.failed += 1;
+    proposal.reject(new EtcdError(code));
   }
 
   #drop(): void {

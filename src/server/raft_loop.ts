@@ -31,8 +31,6 @@ export interface RaftLoopOptions {
   readonly onApplied: () => void;
   readonly onSoftState: (state: SoftState) => void;
   readonly onReadStates: (states: readonly ReadState[]) => void;
-  /** A save with a sync took this long. */
-  readonly onSaved: (tookMs: number) => void;
   /** The log could not be written, or an entry not be applied. Must not return to normal work. */
   readonly onFatal: (error: unknown) => void;
 }
@@ -54,6 +52,7 @@ export class RaftLoop {
   #saving: Promise<void> | undefined;
   /** Committed entries that wait for room; raft hands out no more until they are applied. */
   #held: readonly Entry[] | undefined;
+  #refused = 0;
   #scheduled = false;
   #stopped = false;
   #ticker: Timer | undefined;
@@ -78,6 +77,11 @@ export class RaftLoop {
     await this.#saving;
   }
 
+  /** Proposals that this member made in vain, since start. */
+  get failedProposals(): number {
+    return this.#refused + this.#inflight.failed;
+  }
+
   get pendingProposals(): number {
     return this.#inflight.length;
   }
@@ -87,6 +91,7 @@ export class RaftLoop {
     if (this.#stopped) throw new EtcdError("stopped");
     const index = this.#options.node.propose(data);
     if (typeof index !== "number") {
+      this.#refused += 1;
       throw new EtcdError(index === "no leader" ? "noLeader" : "tooManyRequests");
     }
     proposal.data = data;
@@ -137,10 +142,8 @@ export class RaftLoop {
   }
 
   #save(ready: Ready): void {
-    const { clock, log, node, storage, onSaved } = this.#options;
-    const startedMs = clock.monotonicMs();
+    const { log, node, storage } = this.#options;
     const saved = (): void => {
-      if (ready.mustSync) onSaved(clock.monotonicMs() - startedMs);
       this.#saving = undefined;
       if (this.#stopped) return;
       storage.append(ready.entries);

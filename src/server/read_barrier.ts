@@ -8,6 +8,12 @@ import type { ReadState } from "../raft/types.ts";
 /** Reads asked for again when raft did not answer: leadership may have changed. */
 const RETRY_MS = 500;
 
+/** Counts of what went wrong with reads, for metrics. */
+export interface ReadIndexCounts {
+  slowReadIndexes: number;
+  failedReadIndexes: number;
+}
+
 /** One question to raft, and the reads of all turns until it was asked. */
 interface Round {
   readonly id: number;
@@ -28,16 +34,18 @@ export class ReadBarrier {
   readonly #node: RawNode;
   readonly #clock: Clock;
   readonly #timeoutMs: number;
+  readonly #counts: ReadIndexCounts;
   /** Reads that came in this turn. */
   #gathering: Pending<void>[] = [];
   #gatheredMs = 0;
   #rounds: Round[] = [];
   #lastId = 0;
 
-  constructor(node: RawNode, clock: Clock, timeoutMs: number) {
+  constructor(node: RawNode, clock: Clock, timeoutMs: number, counts: ReadIndexCounts) {
     this.#node = node;
     this.#clock = clock;
     this.#timeoutMs = timeoutMs;
+    this.#counts = counts;
   }
 
   /** Resolves when the read may be served; fails with `timeout`. The caller wakes the raft loop. */
@@ -89,8 +97,13 @@ export class ReadBarrier {
     if (unanswered.length === 0) return;
     this.#rounds = this.#rounds.filter((round) => !unanswered.includes(round));
     for (const round of unanswered) {
-      if (now - round.sinceMs < this.#timeoutMs) this.#start(round.reads, round.sinceMs);
-      else for (const read of round.reads) read.reject(new EtcdError("timeout"));
+      this.#counts.slowReadIndexes += 1;
+      if (now - round.sinceMs < this.#timeoutMs) {
+        this.#start(round.reads, round.sinceMs);
+        continue;
+      }
+      this.#counts.failedReadIndexes += 1;
+      for (const read of round.reads) read.reject(new EtcdError("timeout"));
     }
   }
 

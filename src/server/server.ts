@@ -145,7 +145,7 @@ export class EtcdServer {
     this.quota = new Quota(quotaBytes < 0 ? Infinity : quotaBytes, () => parts.backend.inUseBytes);
     this.#ids = new RequestIds(this.cluster.localId, ports.clock.wallMs());
     this.#encoder = new RequestEncoder(this.#ids);
-    this.#barrier = new ReadBarrier(this.#node, ports.clock, requestTimeoutMs(config));
+    this.#barrier = new ReadBarrier(this.#node, ports.clock, requestTimeoutMs(config), metrics);
     this.#release = new LogRelease({
       ...parts,
       snapshotCount: config.snapshotCount,
@@ -163,7 +163,8 @@ export class EtcdServer {
       quota: this.quota,
       onLeaseRevoked: (id) => this.leases.onRevoked(id),
       now: () => ports.clock.monotonicMs(),
-      onApplied: (kind, succeeded, tookMs) => this.#onApplied(kind, succeeded, tookMs),
+      onApplied: (kind, succeeded, tookMs, sinceProposedMs) =>
+        this.#onApplied(kind, succeeded, tookMs, sinceProposedMs),
       onCompactionScheduled: () => this.#compactInBackground(),
       onClusterVersion: (version) => this.#onClusterVersion(version),
     });
@@ -185,7 +186,6 @@ export class EtcdServer {
       },
       onSoftState: (state) => this.#onSoftState(state),
       onReadStates: (states) => this.#barrier.onReadStates(states, this.appliedIndex),
-      onSaved: (tookMs) => this.metrics.walSync.observe(tookMs / 1000),
       onFatal,
     });
   }
@@ -243,6 +243,10 @@ export class EtcdServer {
 
   get pendingProposals(): number {
     return this.#loop.pendingProposals;
+  }
+
+  get failedProposals(): number {
+    return this.#loop.failedProposals;
   }
 
   get walWrittenBytes(): number {
@@ -346,19 +350,31 @@ export class EtcdServer {
 
   /** The store as it is now, to be read as a bbolt file and closed. Compaction waits meanwhile. */
   openSnapshot(): DatabaseSnapshot {
-    return new DatabaseSnapshot(this.store, () => this.#stopped);
+    const { clock } = this.#ports;
+    const startedMs = clock.monotonicMs();
+    return new DatabaseSnapshot(
+      this.store,
+      () => this.#stopped,
+      () => this.metrics.snapshotTransfer.observe((clock.monotonicMs() - startedMs) / 1000),
+    );
   }
 
   async hashKv(revision: number): Promise<KvHash> {
     const job = this.store.hashKv(revision);
     if (!(job instanceof KvHashJob)) return job;
-    while (!job.step(HASH_SLICE_RECORDS)) await nextTurn(this.#ports.clock);
+    const { clock } = this.#ports;
+    const startedMs = clock.monotonicMs();
+    while (!job.step(HASH_SLICE_RECORDS)) await nextTurn(clock);
+    this.metrics.hashRevision.observe((clock.monotonicMs() - startedMs) / 1000);
     return job.result();
   }
 
   async hashBackend(): Promise<number> {
     const job = this.store.hashBackend();
-    while (!job.step(HASH_SLICE_RECORDS)) await nextTurn(this.#ports.clock);
+    const { clock } = this.#ports;
+    const startedMs = clock.monotonicMs();
+    while (!job.step(HASH_SLICE_RECORDS)) await nextTurn(clock);
+    this.metrics.hash.observe((clock.monotonicMs() - startedMs) / 1000);
     return job.result();
   }
 
@@ -396,20 +412,28 @@ export class EtcdServer {
     if (this.#compacting) return;
     this.#compacting = true;
     const { clock, log } = this.#ports;
-    const startedMs = clock.monotonicMs();
+    let startedMs = clock.monotonicMs();
     const step = (): void => {
       if (this.#stopped) return;
+      const stepMs = clock.monotonicMs();
+      const isIndexing = this.store.isCompactingIndex;
       const state = this.store.compactionStep();
+      if (state !== "held") this.metrics.onCompactionStep(isIndexing, clock.monotonicMs() - stepMs);
       if (state === "working" || state === "held") {
         clock.after(this.config.compactionSleepMs, step);
         return;
       }
-      if (this.store.compactionPending) return clock.soon(step);
-      this.#compacting = false;
       const report = this.store.compactionReport;
+      const tookMs = clock.monotonicMs() - startedMs;
+      if (state === "finished") this.metrics.onCompacted(report?.removed ?? 0, tookMs, clock.wallMs());
+      if (this.store.compactionPending) {
+        startedMs = clock.monotonicMs();
+        return clock.soon(step);
+      }
+      this.#compacting = false;
       log.info("finished scheduled compaction", {
         "compact-revision": report?.compactRevision,
-        took: `${clock.monotonicMs() - startedMs}ms`,
+        took: `${tookMs}ms`,
         hash: report?.hash.hash,
         "current-db-size-bytes": this.backend.sizeBytes,
         "current-db-size-in-use-bytes": this.backend.inUseBytes,
@@ -431,8 +455,16 @@ export class EtcdServer {
     if (this.#settledTerm !== entry.term) this.#onTermSettled(entry.term);
   }
 
-  #onApplied(kind: RequestKind, succeeded: boolean, tookMs: number): void {
+  #onApplied(
+    kind: RequestKind,
+    succeeded: boolean,
+    tookMs: number,
+    sinceProposedMs: number | undefined,
+  ): void {
     this.metrics.applies.observe(operationNames[kind], succeeded, tookMs / 1000);
+    if (sinceProposedMs !== undefined) {
+      this.metrics.requests.observe(operationNames[kind], succeeded, sinceProposedMs / 1000);
+    }
     if (tookMs < this.config.warningApplyMs) return;
     this.metrics.slowApplies += 1;
     this.#ports.log.warn("apply request took too long", {

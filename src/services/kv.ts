@@ -122,29 +122,67 @@ class KvService {
   range(request: RangeRequest): Reply<RangeOutcome> {
     checkRange(request);
     const server = this.#server;
-    if (request.serializable || server.canReadNow) return this.#read(request);
-    return afterBarrier(server, () => this.#read(request));
+    const startedMs = this.#now();
+    if (request.serializable || server.canReadNow) return this.#read(request, startedMs, startedMs);
+    return afterBarrier(server, () => this.#read(request, startedMs, this.#now()));
   }
 
   /** One key is answered at once; a range that takes more than a slice, whatever its limit, in slices. */
-  #read(request: RangeRequest): RangeOutcome | Pending<RangeOutcome | ReplyParts> {
-    const { store } = this.#server;
+  #read(
+    request: RangeRequest,
+    startedMs: number,
+    readMs: number,
+  ): RangeOutcome | Pending<RangeOutcome | ReplyParts> {
+    const server = this.#server;
     const options = rangeOptions(request);
-    if (request.rangeEnd.length > 0) return new LargeRange(this.#server, options, this.#envelope).run();
-    const { kvs, count, more, revision } = store.range(options);
-    return { header: { revision }, kvs, count, more };
+    try {
+      if (request.rangeEnd.length > 0) {
+        const onEnd = (succeeded: boolean): void => this.#onRangeRead(succeeded, startedMs, readMs);
+        return new LargeRange(server, options, this.#envelope, onEnd).run();
+      }
+      const { kvs, count, more, revision } = server.store.range(options);
+      this.#onRangeRead(true, startedMs, readMs);
+      return { header: { revision }, kvs, count, more };
+    } catch (error) {
+      this.#onRangeRead(false, startedMs, readMs);
+      throw error;
+    }
+  }
+
+  #onRangeRead(succeeded: boolean, startedMs: number, readMs: number): void {
+    const { metrics } = this.#server;
+    const now = this.#now();
+    metrics.requests.observe("Range", succeeded, (now - startedMs) / 1000);
+    metrics.ranges.observe("Range", succeeded, (now - readMs) / 1000);
+  }
+
+  #now(): number {
+    return this.#server.ports.clock.monotonicMs();
   }
 
   txn(request: TxnRequest, context: CallContext): Reply<TxnOutcome> {
     const server = this.#server;
     checkTxn(request, server.config.maxTxnOps);
     if (isReadOnlyTxn(request)) {
-      if (isSerializableTxn(request) || server.canReadNow) return executeTxn(server.store, request, false);
-      return afterBarrier(server, () => executeTxn(server.store, request, false));
+      const startedMs = this.#now();
+      if (isSerializableTxn(request) || server.canReadNow) return this.#readTxn(request, startedMs);
+      return afterBarrier(server, () => this.#readTxn(request, startedMs));
     }
     const cost = txnCost(request);
     if (cost > 0) server.checkQuota(cost);
     return server.propose("txn", request, context.requestBytes ?? encoded(encodeTxnRequest, request));
+  }
+
+  #readTxn(request: TxnRequest, startedMs: number): TxnOutcome {
+    const { store, metrics } = this.#server;
+    let succeeded = false;
+    try {
+      const outcome = executeTxn(store, request, false);
+      succeeded = true;
+      return outcome;
+    } finally {
+      metrics.requests.observe("ReadonlyTxn", succeeded, (this.#now() - startedMs) / 1000);
+    }
   }
 
   async compact(request: CompactionRequest): Promise<{ readonly header: RevisionHeader }> {

@@ -24,22 +24,31 @@ export class LargeRange {
   readonly #server: EtcdServer;
   readonly #cursor: RangeCursor;
   readonly #envelope: RangeEnvelope;
+  readonly #onEnd: (succeeded: boolean) => void;
   readonly #result = new Pending<RangeOutcome | ReplyParts>();
   #parts: RangeParts | undefined;
 
-  /** Throws `compacted` and `futureRevision`. */
-  constructor(server: EtcdServer, options: RangeOptions, envelope: RangeEnvelope) {
+  /** `onEnd` is called when all has been read, or nothing more can be. Throws `compacted` and `futureRevision`. */
+  constructor(
+    server: EtcdServer,
+    options: RangeOptions,
+    envelope: RangeEnvelope,
+    onEnd: (succeeded: boolean) => void,
+  ) {
     this.#server = server;
     this.#cursor = server.store.openRange(options, true);
     this.#envelope = envelope;
+    this.#onEnd = onEnd;
   }
 
   run(): Pending<RangeOutcome | ReplyParts> {
     try {
       this.#slice();
-      if (!this.#cursor.done) this.#server.soon(() => this.run());
+      if (this.#cursor.done) this.#onEnd(true);
+      else this.#server.soon(() => this.run());
     } catch (error) {
       this.#cursor.close();
+      this.#onEnd(false);
       this.#result.reject(error);
     }
     return this.#result;

@@ -42,7 +42,15 @@ export interface WalOptions {
   readonly segmentBytes?: number;
   /** etcd's `--unsafe-no-fsync`: saves are written, not synced. A crash of the machine may lose the log. */
   readonly unsafeNoSync?: boolean;
+  readonly timing?: SaveTiming;
   readonly log?: Log;
+}
+
+/** Where the time of saves goes, for metrics; milliseconds. */
+export interface SaveTiming {
+  readonly now: () => number;
+  readonly onWrite: (tookMs: number) => void;
+  readonly onSync: (tookMs: number) => void;
 }
 
 /**
@@ -166,6 +174,7 @@ export class Wal {
   readonly #metadata: Uint8Array;
   readonly #segmentBytes: number;
   readonly #syncs: boolean;
+  readonly #timing: SaveTiming | undefined;
 
   /** Segments in the directory by number. Invariant: the last one is `#tail`. */
   readonly #segments: Segment[];
@@ -198,6 +207,7 @@ export class Wal {
     this.#log = options.log ?? silentLog;
     this.#segmentBytes = options.segmentBytes ?? SEGMENT_BYTES;
     this.#syncs = options.unsafeNoSync !== true;
+    this.#timing = options.timing;
     this.#metadata = open.metadata;
     this.#segments = [...open.segments];
     this.#tail = open.tail;
@@ -344,8 +354,15 @@ export class Wal {
     if (this.#position >= this.#segmentBytes) await this.#beginSegment();
     const end = encode();
     if (end === this.#position) return;
+    const timing = this.#timing;
+    const startedMs = timing?.now() ?? 0;
     await this.#tail.writeAt(this.#encoded(), this.#position);
-    if (this.#syncs) await this.#tail.sync();
+    const writtenMs = timing?.now() ?? 0;
+    timing?.onWrite(writtenMs - startedMs);
+    if (this.#syncs) {
+      await this.#tail.sync();
+      timing?.onSync(timing.now() - writtenMs);
+    }
     this.#saved(end);
   }
 

@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync, writeSync } from "node:fs";
 import { networkInterfaces } from "node:os";
 import nodeProcess from "node:process";
-import type { Process } from "../../ports/process.ts";
+import type { Process, ProcessStatistics } from "../../ports/process.ts";
 
 const STDOUT = 1;
 const STDERR = 2;
@@ -24,6 +24,7 @@ export function createProcess(name: "node" | "bun" | "deno"): Process {
     },
     openFilesMax,
     openFiles,
+    statistics,
     defaultHost,
     onSignal(signal, run) {
       const handler = (): void => run();
@@ -61,11 +62,35 @@ function writeText(descriptor: number, text: string): void {
 }
 
 function openFilesMax(): number | undefined {
+  const soft = /^Max open files\s+(\d+)/m.exec(readText("/proc/self/limits"))?.[1];
+  return soft === undefined ? undefined : Number(soft);
+}
+
+/** Where Linux tells it, see proc(5). */
+function statistics(): ProcessStatistics | undefined {
+  // The second field is the program's name in brackets; what follows it begins with field 3.
+  const fields = /^.*\) (.*)/s.exec(readText("/proc/self/stat"))?.[1]?.split(" ");
+  if (fields === undefined) return undefined;
+  const softLimit = /^Max address space\s+(\d+)/m.exec(readText("/proc/self/limits"))?.[1];
+  // Two lines begin with "IpExt:": one of names, one of numbers.
+  const [names = [], numbers = []] = [...readText("/proc/self/net/netstat").matchAll(/^IpExt: (.*)$/gm)]
+    .map(([, line]) => line!.split(" "));
+  const ipExt = (name: string): number => Number(numbers[names.indexOf(name)] ?? 0);
+  return {
+    threads: Number(fields[20 - 3]),
+    virtualBytes: Number(fields[23 - 3]),
+    virtualBytesMax: softLimit === undefined ? Infinity : Number(softLimit),
+    networkReceivedBytes: ipExt("InOctets"),
+    networkSentBytes: ipExt("OutOctets"),
+  };
+}
+
+/** Empty for a file that is not there. */
+function readText(path: string): string {
   try {
-    const soft = /^Max open files\s+(\d+)/m.exec(readFileSync("/proc/self/limits", "latin1"))?.[1];
-    return soft === undefined ? undefined : Number(soft);
+    return readFileSync(path, "latin1");
   } catch {
-    return undefined;
+    return "";
   }
 }
 

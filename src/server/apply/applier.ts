@@ -29,7 +29,13 @@ export interface ApplyTarget {
   readonly quota: Quota;
   /** Milliseconds of the monotonic clock: for metrics and the expiry of leases, never for a result. */
   readonly now: () => number;
-  readonly onApplied: (kind: RequestKind, succeeded: boolean, tookMs: number) => void;
+  /** `sinceProposedMs` is undefined for a request of another member, or of the log at a restart. */
+  readonly onApplied: (
+    kind: RequestKind,
+    succeeded: boolean,
+    tookMs: number,
+    sinceProposedMs: number | undefined,
+  ) => void;
   /** A compaction has been scheduled: its work is to be done. */
   readonly onCompactionScheduled: () => void;
   readonly onLeaseRevoked: (id: bigint) => void;
@@ -60,7 +66,7 @@ export class Applier {
       const request = decodeRequest(data);
       if (request === undefined) return;
       try {
-        this.#execute(request.kind, request.request, false);
+        this.#execute(request.kind, request.request, undefined);
       } catch (error) {
         if (!(error instanceof EtcdError)) throw error; // Whoever proposed it has been told.
       }
@@ -68,7 +74,7 @@ export class Applier {
     }
     let result: unknown;
     try {
-      result = this.#execute(proposal.kind, proposal.request, true);
+      result = this.#execute(proposal.kind, proposal.request, proposal.proposedMs);
     } catch (error) {
       if (!(error instanceof EtcdError)) throw error;
       proposal.reject(error);
@@ -77,16 +83,22 @@ export class Applier {
     proposal.resolve(result);
   }
 
-  #execute(kind: RequestKind, request: RaftRequests[RequestKind], isAwaited: boolean): unknown {
+  #execute(
+    kind: RequestKind,
+    request: RaftRequests[RequestKind],
+    proposedMs: number | undefined,
+  ): unknown {
     const { now, onApplied } = this.#target;
     const startedMs = now();
     let succeeded = false;
     try {
-      const result = this.#dispatch(kind, request, isAwaited);
+      const result = this.#dispatch(kind, request, proposedMs !== undefined);
       succeeded = true;
       return result;
     } finally {
-      onApplied(kind, succeeded, now() - startedMs);
+      const endedMs = now();
+      const sinceProposedMs = proposedMs === undefined ? undefined : endedMs - proposedMs;
+      onApplied(kind, succeeded, endedMs - startedMs, sinceProposedMs);
     }
   }
 
