@@ -80,6 +80,8 @@ export class GrpcStream implements ResponseHandler {
   #wake: (() => void) | undefined;
   #heldBytes = 0;
   #isPaused = false;
+  /** From the first pause on, window is granted by hand. */
+  #holdsCredit = false;
 
   opened(stream: ClientStream): void {
     this.#stream = stream;
@@ -99,14 +101,14 @@ export class GrpcStream implements ResponseHandler {
 
   /** Stops granting window: the server has to keep what it wants to send. */
   pause(): void {
-    if (this.#isPaused) return;
     this.#isPaused = true;
-    this.#stream!.holdCredit();
+    if (!this.#holdsCredit) this.#stream!.holdCredit();
+    this.#holdsCredit = true;
   }
 
   resume(): void {
     this.#isPaused = false;
-    this.#stream!.releaseCredit(this.#heldBytes);
+    if (this.#heldBytes > 0) this.#stream!.releaseCredit(this.#heldBytes);
     this.#heldBytes = 0;
   }
 
@@ -150,7 +152,8 @@ export class GrpcStream implements ResponseHandler {
   onHead(_head: ResponseHead): void {}
 
   onData(chunk: Uint8Array, start: number, end: number): void {
-    if (this.#isPaused) this.#heldBytes += end - start;
+    if (this.#holdsCredit) this.#heldBytes += end - start;
+    if (!this.#isPaused) this.resume();
     this.#rest.push(chunk.subarray(start, end));
     this.#restBytes += end - start;
     this.#take();
