@@ -71,6 +71,24 @@ const steps: readonly Step[] = [
   ["/v3beta/kv/range", `{"key":"${base64("foo")}","limit":1e1,"sort_order":"OF_LATER"}`],
   ["/v3/kv/put", `{"key":"${base64("foo")}","lease":"12"}`],
   ["/v3/kv/put", `{"key":"${base64("foo")}","ignore_value":true,"value":"${base64("x")}"}`],
+  // Watches, as Patroni and APISIX have them.
+  ["/v3/kv/put", `{"key":"${base64("w1")}","value":"${base64("1")}"}`],
+  ["/v3/kv/put", `{"key":"${base64("w2")}","value":"${base64("<2>")}"}`],
+  ["/v3/kv/deleterange", `{"key":"${base64("w1")}"}`],
+  ["/v3/watch", `{"create_request":{"key":"${base64("w1")}","start_revision":"1"}}`, { lines: 2 }],
+  [
+    "/v3/watch",
+    `{"create_request":{"key":"${base64("w")}","range_end":"${base64("x")}","start_revision":8}}`,
+    { lines: 2 },
+  ],
+  [
+    "/v3/watch",
+    `{"createRequest":{"key":"${base64("w1")}","startRevision":8,"filters":["NOPUT"],"prevKv":true}}`,
+    { lines: 2 },
+  ],
+  ["/v3/watch", `{"create_request":{"key":"${base64("foo")}","watch_id":"7","filters":[1]}}`, { lines: 1 }],
+  ["/v3/watch", '{"create_request":{"key":"Zm9v"}}{"cancel_request":{"watch_id":0}}', { lines: 2 }],
+  ["/v3/watch", "", { method: "GET" }],
   ["/v3/cluster/member/list", "{}"],
   ["/v3/maintenance/status", "{}"],
   // What is no request.
