@@ -1,0 +1,180 @@
+/** What handlers see of a call that came as JSON, with a handler set of its own. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { create } from "@bufbuild/protobuf";
+import { JsonGateway } from "../../src/gateway/json_gateway.ts";
+import { KV, type PutRequest, PutResponseSchema } from "../../src/gen/etcdserverpb/kv_pb.ts";
+import { Deadlines } from "../../src/grpc/deadlines.ts";
+import type { CallContext, Reply } from "../../src/grpc/method.ts";
+import { MethodTable } from "../../src/grpc/method_table.ts";
+import { Code, RpcError } from "../../src/grpc/status.ts";
+import type { HttpAnswer, HttpCall } from "../../src/ports/http_call.ts";
+import { messageCodec, unary } from "../../src/services/methods.ts";
+
+const decoder = new TextDecoder();
+const encoder = new TextEncoder();
+
+type Handle = (request: PutRequest, context: CallContext) => Reply<ReturnType<typeof emptyReply>>;
+
+function emptyReply() {
+  return create(PutResponseSchema);
+}
+
+function gatewayOf(handle: Handle): { readonly gateway: JsonGateway; readonly methods: MethodTable } {
+  const { put } = KV.method;
+  const methods = new MethodTable([unary(put, messageCodec(put), handle)]);
+  const gateway = new JsonGateway({
+    methods,
+    receiveBytesMax: 1000,
+    toStatus: (error) => new RpcError(Code.Internal, (error as Error).message),
+    admit: () => {},
+    traffic: { receivedBytes: 0, sentBytes: 0 },
+    // No call here has a deadline.
+    deadlines: new Deadlines(undefined as never),
+  });
+  return { gateway, methods };
+}
+
+class Answer implements HttpAnswer {
+  status = 0;
+  headers: Readonly<Record<string, string>> = {};
+  body = "";
+  readonly writable = true;
+
+  send(status: number, headers: Readonly<Record<string, string>>, body: Uint8Array): void {
+    assert.equal(this.status, 0, "answered twice");
+    this.status = status;
+    this.headers = headers;
+    this.body = decoder.decode(body);
+  }
+
+  begin(): void {
+    assert.fail("a unary call streams nothing");
+  }
+
+  write(): void {}
+
+  end(): void {}
+}
+
+function callOf(headers: Readonly<Record<string, string>> = {}): HttpCall {
+  return {
+    method: "POST",
+    target: "/v3/kv/put?pretty",
+    header: (name) => headers[name],
+    peer: {
+      remoteAddress: "127.0.0.1:1",
+      localAddress: "127.0.0.1:2",
+      tls: {
+        alpnProtocol: "http/1.1",
+        serverName: "",
+        clientCommonName: "root",
+        certificate: { commonName: "root", dnsNames: [], ipAddresses: [], serialNumber: "1" },
+      },
+    },
+  };
+}
+
+const PUT = encoder.encode('{"key":"Zm9v"}');
+
+test("handlers see metadata as grpc-gateway makes it, the request's bytes, and no client certificate", () => {
+  let seen: CallContext | undefined;
+  let bytes: Uint8Array | undefined;
+  const { gateway } = gatewayOf((_request, context) => {
+    seen = context;
+    bytes = context.requestBytes;
+    return emptyReply();
+  });
+  const answer = new Answer();
+  const headers = {
+    authorization: "token-1",
+    "grpc-metadata-hasleader": "true",
+    accept: "text/html",
+    "x-other": "1",
+    token: "not metadata",
+  };
+  const body = gateway.open(callOf(headers), answer)!;
+  body.onData(PUT.slice(0, 4));
+  body.onData(PUT.slice(4));
+  body.onEnd();
+  assert.equal(answer.status, 200);
+  assert.equal(answer.body, "{}");
+  assert.deepEqual(bytes, Uint8Array.of(0x0a, 3, 0x66, 0x6f, 0x6f));
+  assert.equal(seen!.metadata("authorization"), "token-1");
+  assert.equal(seen!.metadata("hasleader"), "true");
+  assert.equal(seen!.metadata("grpcgateway-accept"), "text/html");
+  assert.equal(seen!.metadata("grpcgateway-authorization"), "token-1");
+  for (const name of ["accept", "x-other", "grpcgateway-x-other", "token"]) {
+    assert.equal(seen!.metadata(name), undefined, name);
+  }
+  assert.equal(seen!.peer.tls!.clientCommonName, "");
+  assert.equal(seen!.peer.tls!.certificate, undefined);
+});
+
+test("a failure becomes its HTTP status, and a missing right says so in a header", async () => {
+  const failures: readonly (readonly [Code, number])[] = [
+    [Code.InvalidArgument, 400],
+    [Code.Unauthenticated, 401],
+    [Code.PermissionDenied, 403],
+    [Code.AlreadyExists, 409],
+    [Code.Canceled, 499],
+    [Code.Unknown, 500],
+    [Code.Unavailable, 503],
+  ];
+  for (const [code, status] of failures) {
+    for (const isLate of [false, true]) {
+      const { gateway, methods } = gatewayOf(() => {
+        const error = new RpcError(code, 'no "right"');
+        if (isLate) return Promise.reject(error);
+        throw error;
+      });
+      const answer = new Answer();
+      const body = gateway.open(callOf(), answer)!;
+      body.onData(PUT);
+      body.onEnd();
+      await Promise.resolve();
+      assert.equal(answer.status, status);
+      assert.equal(answer.body, `{"code":${code},"message":"no \\"right\\""}`);
+      assert.equal(
+        answer.headers["www-authenticate"],
+        code === Code.Unauthenticated ? 'no "right"' : undefined,
+      );
+      assert.equal(methods.find("/etcdserverpb.KV/Put")!.stats.handled[code], 1);
+    }
+  }
+});
+
+test("a client that goes away cancels its call, and is not answered", async () => {
+  let cancelled: Code | undefined;
+  let reply: ((value: ReturnType<typeof emptyReply>) => void) | undefined;
+  const { gateway } = gatewayOf((_request, context) => {
+    context.onCancel((reason) => cancelled = reason.code);
+    return new Promise((resolve) => reply = resolve);
+  });
+  const answer = new Answer();
+  const body = gateway.open(callOf(), answer)!;
+  body.onData(PUT);
+  body.onEnd();
+  body.onAbort();
+  assert.equal(cancelled, Code.Canceled);
+  reply!(emptyReply());
+  await Promise.resolve();
+  assert.equal(answer.status, 0);
+});
+
+test("methods that a server has not are unimplemented, and other paths are left or not found", () => {
+  const { gateway } = gatewayOf(emptyReply);
+  const ask = (target: string): Answer | undefined => {
+    const answer = new Answer();
+    return gateway.open({ ...callOf(), target }, answer) === undefined ? undefined : answer;
+  };
+  assert.equal(
+    ask("/v3/kv/range")!.body,
+    '{"code":12,"message":"unknown method Range for service etcdserverpb.KV"}',
+  );
+  assert.equal(ask("/v3/kv/range")!.status, 501);
+  assert.equal(ask("/v3/__proto__")!.status, 404);
+  for (const target of ["/", "/v3", "/v4/kv/put", "/etcdserverpb.KV/Put"]) {
+    assert.equal(ask(target), undefined);
+  }
+});
