@@ -99,7 +99,6 @@ export class EtcdServer {
   #isSingleVoter = false;
   #published = false;
   #compacting = false;
-  #raisingNoSpace = false;
   #defragmentation: Promise<void> | undefined;
   #stopped = false;
   #stalledReads: Timer | undefined;
@@ -165,6 +164,7 @@ export class EtcdServer {
       now: () => ports.clock.monotonicMs(),
       onApplied: (kind, succeeded, tookMs, sinceProposedMs) =>
         this.#onApplied(kind, succeeded, tookMs, sinceProposedMs),
+      onQuotaReached: () => this.#raiseNoSpace(),
       onCompactionScheduled: () => this.#compactInBackground(),
       onClusterVersion: (version) => this.#onClusterVersion(version),
     });
@@ -269,29 +269,29 @@ export class EtcdServer {
   }
 
   /**
-   * Refuses a request that the quota has no room for, and raises the alarm that keeps others out. Throws
-   * `noSpace`.
+   * Undefined when the quota has room for a request. Otherwise its answer, which fails with `noSpace` once the
+   * alarm that keeps others out is raised: who is refused finds the alarm, as with etcd.
    */
-  checkQuota(cost: number): void {
-    if (!this.quota.isExceededBy(cost)) return;
-    this.#raiseNoSpace();
-    throw new EtcdError("noSpace");
+  checkQuota(cost: number): Pending<never> | undefined {
+    if (!this.quota.isExceededBy(cost)) return undefined;
+    const refusal = new Pending<never>();
+    const refuse = (): void => refusal.reject(new EtcdError("noSpace"));
+    this.#raiseNoSpace().observe({ onValue: refuse, onError: refuse });
+    return refusal;
   }
 
-  #raiseNoSpace(): void {
-    if (this.#raisingNoSpace || this.alarms.noSpace) return;
-    this.#raisingNoSpace = true;
+  #raiseNoSpace(): Pending<unknown> {
+    if (this.alarms.noSpace) return DONE;
     const request = create(AlarmRequestSchema, {
       action: AlarmAction.ACTIVATE,
       memberID: this.cluster.localId,
       alarm: AlarmType.NOSPACE,
     });
-    const done = (): void => void (this.#raisingNoSpace = false);
-    this.proposeAlarm(request).then(done, done);
     this.#ports.log.warn("alarm raised", {
       alarm: "NOSPACE",
       "local-member-id": hexId(this.cluster.localId),
     });
+    return this.proposeAlarm(request);
   }
 
   proposeAlarm(request: AlarmRequest): Pending<readonly Alarm[]> {

@@ -109,7 +109,8 @@ class KvService {
 
   put(request: PutRequest, context: CallContext): Pending<PutOutcome> {
     checkPut(request);
-    this.#server.checkQuota(putCost(request));
+    const refusal = this.#server.checkQuota(putCost(request));
+    if (refusal !== undefined) return refusal;
     return this.#server.propose("put", request, context.requestBytes ?? encoded(encodePutRequest, request));
   }
 
@@ -169,7 +170,8 @@ class KvService {
       return afterBarrier(server, () => this.#readTxn(request, startedMs));
     }
     const cost = txnCost(request);
-    if (cost > 0) server.checkQuota(cost);
+    const refusal = cost > 0 ? server.checkQuota(cost) : undefined;
+    if (refusal !== undefined) return refusal;
     return server.propose("txn", request, context.requestBytes ?? encoded(encodeTxnRequest, request));
   }
 

@@ -66,7 +66,8 @@ export function leaseMethods(server: EtcdServer, headers: HeaderEncoder): Method
 }
 
 function grant(server: EtcdServer, request: LeaseGrantRequest, context: CallContext) {
-  server.checkQuota(LEASE_COST_BYTES);
+  const refusal = server.checkQuota(LEASE_COST_BYTES);
+  if (refusal !== undefined) return refusal;
   if (request.ID !== 0n && context.requestBytes !== undefined) {
     return server.propose<"leaseGrant", LeaseGrantOutcome>("leaseGrant", request, context.requestBytes);
   }

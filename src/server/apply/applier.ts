@@ -3,6 +3,7 @@ import { putMember, writeClusterVersion } from "../../backend/schema/member_tabl
 import { assert } from "../../base/assert.ts";
 import { EMPTY_BYTES } from "../../base/bytes.ts";
 import { EtcdError } from "../../base/errors.ts";
+import type { Pending } from "../../base/pending.ts";
 import { revisionFromWire } from "../../base/units.ts";
 import type { PutRequest, TxnRequest } from "../../gen/etcdserverpb/kv_pb.ts";
 import {
@@ -36,6 +37,8 @@ export interface ApplyTarget {
     tookMs: number,
     sinceProposedMs: number | undefined,
   ) => void;
+  /** Raises the alarm of a full store; settled when it has been applied. */
+  readonly onQuotaReached: () => Pending<unknown>;
   /** A compaction has been scheduled: its work is to be done. */
   readonly onCompactionScheduled: () => void;
   readonly onLeaseRevoked: (id: bigint) => void;
@@ -77,10 +80,18 @@ export class Applier {
       result = this.#execute(proposal.kind, proposal.request, proposal.proposedMs);
     } catch (error) {
       if (!(error instanceof EtcdError)) throw error;
-      proposal.reject(error);
+      this.#fail(proposal, error);
       return;
     }
     proposal.resolve(result);
+  }
+
+  /** The quota may turn out to be reached only here: who is told so finds the alarm raised. */
+  #fail(proposal: Proposal, error: EtcdError): void {
+    const { alarms, onQuotaReached } = this.#target;
+    if (error.code !== "noSpace" || alarms.noSpace) return proposal.reject(error);
+    const reject = (): void => proposal.reject(error);
+    onQuotaReached().observe({ onValue: reject, onError: reject });
   }
 
   #execute(
