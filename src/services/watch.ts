@@ -1,5 +1,4 @@
 import { ByteWriter } from "../base/byte_writer.ts";
-import { EtcdError } from "../base/errors.ts";
 import { decodeWatchRequest, encodeWatchResponse } from "../gen/codec/etcdserverpb/watch_codec.ts";
 import {
   Watch,
@@ -8,6 +7,7 @@ import {
   type WatchRequest,
 } from "../gen/etcdserverpb/watch_pb.ts";
 import type { Method, StreamCall, StreamConsumer } from "../grpc/method.ts";
+import { Code, RpcError } from "../grpc/status.ts";
 import { eventEnds } from "../mvcc/event_batch.ts";
 import type { WatchReceiver, WatchRefusal, WatchStream } from "../mvcc/watch_stream.ts";
 import { type Watcher, watcherFlag, type WatchId } from "../mvcc/watcher.ts";
@@ -292,7 +292,11 @@ class WatchCall implements StreamConsumer<WatchRequest>, WatchReceiver {
   #answer(reply: Partial<WatchReply>): void {
     if (!this.#call.writable) {
       this.#unreadAnswers += 1;
-      if (this.#unreadAnswers > UNREAD_ANSWERS_MAX) return this.#call.fail(new EtcdError("tooManyRequests"));
+      if (this.#unreadAnswers > UNREAD_ANSWERS_MAX) {
+        return this.#call.fail(
+          new RpcError(Code.ResourceExhausted, "etcdserver: too many watch responses that were not read"),
+        );
+      }
     }
     this.#call.send(reply as WatchReply);
   }

@@ -1,5 +1,6 @@
 /** Watch sessions with a process of ours, whose answers must be those that an etcd 3.7.1 gave. */
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
 import process from "node:process";
 import { test } from "node:test";
@@ -14,6 +15,7 @@ import type { Event, KeyValue } from "../../src/gen/mvccpb/kv_pb.ts";
 import {
   type EtcdProcess,
   findGoEtcd,
+  findProgram,
   type GoEtcd,
   startEtcd,
   startGoEtcd,
@@ -361,3 +363,122 @@ for (const [name, talk] of Object.entries(sessions)) {
     }
   });
 }
+
+test("watchers that ask for it are told of progress from time to time, unless they were sent events", async () => {
+  const server = await startEtcd({ flags: ["--watch-progress-notify-interval=700ms"] });
+  const heard = await converse(server, async (s) => {
+    const watch = s.watch();
+    watch.create({ key: bytes("a"), progressNotify: true });
+    watch.create({ key: bytes("b") });
+    watch.create({ key: bytes("c"), progressNotify: true, startRevision: 4n });
+    watch.create({ key: bytes("d"), progressNotify: true, rangeEnd: bytes("e") });
+    watch.cancel(3n);
+    await s.hear(watch, 5);
+    await s.put("a", "1");
+    await s.put("b", "2");
+    await s.hear(watch, 2);
+    // The interval in which a had events passes without a word, and c is still in the future.
+    await s.hear(watch, 1);
+    await s.put("d", "3");
+    await s.hear(watch, 2);
+    watch.stream.cancel();
+  }).finally(() => server.stop());
+  assert.deepEqual(heard.slice(0, 6), [
+    "watch 0 at 1, created",
+    "watch 1 at 1, created",
+    "watch 2 at 1, created",
+    "watch 3 at 1, created",
+    "watch 3 at 1, canceled",
+    "",
+  ]);
+  assert.deepEqual(heard.slice(6), [
+    'watch 0 at 2, put "a" "1" 2/2/1',
+    'watch 1 at 3, put "b" "2" 3/3/1',
+    "",
+    "watch 0 at 3",
+    "",
+    "watch 0 at 4",
+    "watch 2 at 4",
+    "",
+  ]);
+});
+
+test("a stream that requires a leader is served while there is one", async () => {
+  const server = await startEtcd();
+  try {
+    const streams = await StreamClient.connect(server.port);
+    const watch = streams.watch([["hasleader", "true"]]);
+    watch.create({ key: bytes("a") });
+    assert.equal((await watch.next()).created, true);
+    watch.stream.cancel();
+    await streams.close();
+  } finally {
+    await server.stop();
+  }
+});
+
+test("a client that asks and never reads is given up, and others do not notice", async () => {
+  const server = await startEtcd();
+  try {
+    const [rude, polite] = await Promise.all([
+      StreamClient.connect(server.port),
+      StreamClient.connect(server.port),
+    ]);
+    const deaf = rude.watch();
+    deaf.create({ key: bytes("a"), watchId: 5n });
+    await deaf.next();
+    deaf.stream.pause();
+    const watch = polite.watch();
+    watch.create({ key: bytes("a") });
+    await watch.next();
+    // Each is refused: the id is in use.
+    for (let i = 0; i < 160_000; i += 1) {
+      deaf.create({ key: bytes("a"), watchId: 5n });
+      if (i % 1000 === 0) await new Promise((resolve) => setTimeout(resolve, 1));
+    }
+    const kv = await GrpcClient.connect(server.port);
+    await kv.call(KV.method.put, { key: bytes("a"), value: bytes("1") });
+    assert.equal((await watch.next()).events.length, 1);
+    deaf.stream.resume();
+    assert.match(await deaf.stream.ended(), /ResourceExhausted/);
+    watch.stream.cancel();
+    await Promise.all([kv.close(), rude.close(), polite.close()]);
+  } finally {
+    await server.stop();
+  }
+});
+
+const etcdctl = findProgram("etcdctl");
+test(
+  "etcdctl watches",
+  { skip: etcdctl === undefined ? "there is no etcdctl on this machine" : false },
+  async () => {
+    const server = await startEtcd();
+    try {
+      const kv = await GrpcClient.connect(server.port);
+      for (const value of ["1", "2"]) {
+        await kv.call(KV.method.put, { key: bytes("key"), value: bytes(value) });
+      }
+      const args = [`--endpoints=${server.endpoint}`, "watch", "k", "--prefix", "--prev-kv", "--rev=2"];
+      const child = spawn(etcdctl!, args, { env: { ...process.env, ETCDCTL_API: "3" } });
+      let output = "";
+      child.stdout.setEncoding("utf8").on("data", (text: string) => output += text);
+      const closed = new Promise((resolve) => child.once("close", resolve));
+      const until = async (end: string): Promise<void> => {
+        const lateMs = performance.now() + 10_000;
+        while (!output.endsWith(end) && performance.now() < lateMs) {
+          await new Promise((resolve) => setTimeout(resolve, 20));
+        }
+      };
+      await until("key\n2\n");
+      await kv.call(KV.method.deleteRange, { key: bytes("key") });
+      await until("DELETE\nkey\n2\nkey\n\n");
+      child.kill();
+      await closed;
+      await kv.close();
+      assert.equal(output, "PUT\nkey\n1\nPUT\nkey\n1\nkey\n2\nDELETE\nkey\n2\nkey\n\n");
+    } finally {
+      await server.stop();
+    }
+  },
+);
