@@ -223,8 +223,9 @@ export class JsonReader {
     const start = this.#skipSpace() + 1;
     if (this.#peek() !== QUOTE) throw this.#unexpected();
     const bytes = this.#bytes;
-    const end = bytes.indexOf(QUOTE, start);
-    if (end < 0 || end >= this.#end) throw this.#cutShort();
+    let end = start;
+    while (end < this.#end && bytes[end] !== QUOTE) end += 1;
+    if (end === this.#end) throw this.#cutShort();
     const length = end - start;
     const names = plan.namesOfLength[length];
     if (names !== undefined) {
@@ -234,6 +235,8 @@ export class JsonReader {
         return name.field;
       }
     }
+    this.#at = start - 1;
+    if (this.#skipPlainString()) return undefined;
     const text = this.#string(); // Escapes may have hidden a name that is known.
     return plan.namesOfLength[text.length]?.find((name) => name.text === text)?.field;
   }
@@ -270,8 +273,7 @@ export class JsonReader {
   #skipValue(): void {
     switch (this.#peek()) {
       case QUOTE:
-        this.#string();
-        return;
+        return this.#skipString();
       case OBJECT_OPEN:
         return this.#skipMembers(OBJECT_CLOSE);
       case ARRAY_OPEN:
@@ -283,6 +285,7 @@ export class JsonReader {
       case 0x6e:
         return this.#literal("null");
       default: {
+        if (this.#skipPlainNumber()) return;
         const start = this.#at;
         while (this.#at < this.#end && !isDelimiter(this.#bytes[this.#at]!)) this.#at += 1;
         if (JSON_NUMBER.test(lenientDecoder.decode(this.#bytes.subarray(start, this.#at)))) return;
@@ -292,6 +295,34 @@ export class JsonReader {
     }
   }
 
+  #skipString(): void {
+    if (!this.#skipPlainString()) this.#string();
+  }
+
+  /** Reads over a string that is ASCII without escapes; false, and nothing read, when it is another one. */
+  #skipPlainString(): boolean {
+    for (let at = this.#at + 1; at < this.#end; at += 1) {
+      const byte = this.#bytes[at]!;
+      if (byte === QUOTE) {
+        this.#at = at + 1;
+        return true;
+      }
+      if (byte < 0x20 || byte > 0x7e || byte === BACKSLASH) return false;
+    }
+    throw this.#cutShort();
+  }
+
+  /** Reads over a number that is digits alone; false, and nothing read, when it is another one. */
+  #skipPlainNumber(): boolean {
+    let at = this.#at;
+    while (at < this.#end && this.#bytes[at]! >= ZERO && this.#bytes[at]! <= NINE) at += 1;
+    const digits = at - this.#at;
+    const isPlain = digits > 0 && (digits === 1 || this.#bytes[this.#at] !== ZERO) && at < this.#end &&
+      isDelimiter(this.#bytes[at]!);
+    if (isPlain) this.#at = at;
+    return isPlain;
+  }
+
   #skipMembers(close: number): void {
     this.#at += 1;
     this.#enter();
@@ -299,7 +330,7 @@ export class JsonReader {
       if (!first) this.#expect(COMMA);
       if (close === OBJECT_CLOSE) {
         if (this.#peek() !== QUOTE) throw this.#unexpected();
-        this.#string();
+        this.#skipString();
         this.#expect(COLON);
       }
       this.#skipValue();
