@@ -30,8 +30,8 @@ const STEPS_OVER_MANY_KEYS = 150;
 /** Enough for ranges that are answered in slices, and in several parts. */
 const MANY_KEYS = 3_000;
 const KEYS_PER_TXN = 100;
-/** Shrinking starts two servers for each try. */
-const SHRINK_TRIES_MAX = 30;
+/** Shrinking starts two servers for each try, a second or more. */
+const SHRINK_MS_MAX = 60_000;
 const STEPS_OF_WATCHERS = 600;
 /** No random request names it. */
 const LAST_KEY = Uint8Array.of(0xff, 0xff);
@@ -156,11 +156,8 @@ async function compare(
     return again.steps.length === first.length + tried.length && again.found !== undefined;
   };
   const writes = [...effective.slice(first.length), steps.at(-1)!];
-  const short = await shrink(
-    await fails(writes) ? writes : steps.slice(first.length),
-    fails,
-    SHRINK_TRIES_MAX,
-  );
+  const list = await fails(writes) ? writes : steps.slice(first.length);
+  const short = await shrink(list, fails, performance.now() + SHRINK_MS_MAX);
   const again = await run(etcd, [...first, ...short], undefined, 0);
   const trace = short.slice(0, -1).slice(-TRACE_STEPS_MAX).map(describeStep).join("\n");
   assert.fail(`SEED=${SEED}: step ${steps.length} differs:\n${found}

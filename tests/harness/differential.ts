@@ -238,20 +238,19 @@ function describeResult({ method }: Step, { status, message, messages }: CallRes
 
 /**
  * A short list of steps after which `fails` still says yes: pieces of the list are left out as long as that
- * holds, larger ones first. Asks at most `triesMax` times.
+ * holds, larger ones first. No try begins after `untilMs`.
  */
 export async function shrink<T>(
   steps: readonly T[],
   fails: (steps: readonly T[]) => Promise<boolean>,
-  triesMax: number,
+  untilMs: number,
 ): Promise<readonly T[]> {
   let kept = steps;
-  let tries = 0;
   // The last step is the one that showed the difference.
-  for (let size = Math.ceil(kept.length / 2); size >= 1 && tries < triesMax; size = Math.floor(size / 2)) {
-    for (let end = kept.length - 1; end > 0 && tries < triesMax; end -= size) {
+  for (let size = Math.ceil(kept.length / 2); size >= 1; size = Math.floor(size / 2)) {
+    for (let end = kept.length - 1; end > 0; end -= size) {
+      if (performance.now() > untilMs) return kept;
       const without = [...kept.slice(0, Math.max(0, end - size)), ...kept.slice(end)];
-      tries += 1;
       if (await fails(without)) kept = without;
     }
   }

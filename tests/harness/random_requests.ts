@@ -7,7 +7,7 @@ import {
   type MessageInitShape,
   type MessageShape,
 } from "@bufbuild/protobuf";
-import { concatBytes, EMPTY_BYTES, utf8 } from "../../src/base/bytes.ts";
+import { concatBytes, EMPTY_BYTES, equalBytes, utf8 } from "../../src/base/bytes.ts";
 import type { Prng } from "../../src/base/prng.ts";
 import {
   type CompactionRequest,
@@ -192,7 +192,8 @@ export class RequestGenerator {
   /** Mostly without what a stream does not support. */
   #rangeStream(): RangeInit {
     const range = this.#range();
-    if (this.#chance(0.1)) return range;
+    // Sorted by another target without an order, etcd's stream has gaps and another count: a defect of its paging.
+    if (this.#chance(0.1)) return range.sortOrder === 0 ? { ...range, sortTarget: 0 } : range;
     const { key, rangeEnd, limit, revision, keysOnly, countOnly } = range;
     return {
       key: key!,
@@ -222,6 +223,15 @@ export class RequestGenerator {
     return { key, rangeEnd: this.#rangeEnd(key, 0.6), prevKv: this.#chance(0.4) };
   }
 
+  /**
+   * With a bound. etcd does not see that a delete from a key on conflicts with a put of such a key; when the put comes
+   * later, a compaction at that very revision loses it, and etcd ends itself when it is read.
+   */
+  #deleteInTxn(): DeleteInit {
+    const request = this.#delete();
+    return equalBytes(request.rangeEnd!, NUL) ? { ...request, rangeEnd: this.#pick(this.#keys) } : request;
+  }
+
   #compaction(): CompactionInit {
     // Only behind a physical compaction is it settled what HashKV says about its revision.
     return { revision: this.#revision(0.05), physical: true };
@@ -249,7 +259,7 @@ export class RequestGenerator {
     if (roll < 88 || depth === 3) {
       return ignores
         ? { request: { case: "requestPut", value: this.#put(ignores) } }
-        : { request: { case: "requestDeleteRange", value: this.#delete() } };
+        : { request: { case: "requestDeleteRange", value: this.#deleteInTxn() } };
     }
     const nested = ignores ? this.#nested(depth, ignores) : this.#txn(depth + 1);
     return { request: { case: "requestTxn", value: nested } };
