@@ -5,39 +5,60 @@
  *     npm test
  *     node scripts/test.ts bun tests/mvcc
  *
+ * Every file runs in a process of its own, so that a hung or aborted one is a failure with a name. What a
+ * file printed is shown when it fails, and the failed tests are named once more above the total.
+ *
  * A test named in tests/conformance/known_failing.<runtime>.txt must fail there: one that passes is
  * reported too, so that the lists stay true.
  */
-import { spawnSync } from "node:child_process";
+import { spawn } from "node:child_process";
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
 
 const runtimes = ["node", "bun", "deno"] as const;
 type Runtime = (typeof runtimes)[number];
 
+type Result = "passed" | "failed" | "skipped";
+
 interface Outcome {
   readonly name: string;
-  readonly result: "passed" | "failed" | "skipped";
+  readonly result: Result;
 }
 
-/** A hung suite is a failure, not a hung build. */
-const RUNTIME_TIMEOUT_MS = 30 * 60_000;
+interface FileRun {
+  readonly outcomes: readonly Outcome[];
+  /** Why the process itself failed, whatever its tests reported. */
+  readonly trouble: string | undefined;
+  readonly output: string;
+}
+
+const FILE_TIMEOUT_MS = 8 * 60_000;
+const OUTPUT_MAX_BYTES = 1 << 20;
+const SHOWN_LINES_MAX = 80;
+const FILES_AT_ONCE = Math.max(2, Math.floor(availableParallelism() / 2));
 
 const reports = mkdtempSync(join(tmpdir(), "etcd-test-"));
-let passed = 0;
-let failed = 0;
-let skipped = 0;
-try {
-  const chosen = process.argv.slice(2).filter(isRuntime);
-  const paths = process.argv.slice(2).filter((argument) => !isRuntime(argument));
-  const files = testFiles(paths.length > 0 ? paths : ["tests"]);
-  for (const runtime of chosen.length > 0 ? chosen : runtimes) runOn(runtime, files);
-} finally {
-  rmSync(reports, { recursive: true, force: true });
+const children = new Set<number>();
+const failures: string[] = [];
+const counts: Record<Result, number> = { passed: 0, failed: 0, skipped: 0 };
+
+for (const signal of ["SIGINT", "SIGTERM"] as const) {
+  process.once(signal, () => {
+    for (const pid of children) endGroup(pid);
+    process.exit(1);
+  });
 }
+process.on("exit", () => rmSync(reports, { recursive: true, force: true }));
+
+const chosen = process.argv.slice(2).filter(isRuntime);
+const paths = process.argv.slice(2).filter((argument) => !isRuntime(argument));
+const files = testFiles(paths.length > 0 ? paths : ["tests"]);
+for (const runtime of chosen.length > 0 ? chosen : runtimes) await runOn(runtime);
+for (const failure of failures) console.log(failure);
+const { passed, failed, skipped } = counts;
 console.log(`${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ""}`);
-process.exitCode = failed > 0 || passed === 0 ? 1 : 0;
+process.exit(failed > 0 || passed === 0 ? 1 : 0);
 
 function isRuntime(argument: string): argument is Runtime {
   return (runtimes as readonly string[]).includes(argument);
@@ -52,65 +73,117 @@ function testFiles(paths: readonly string[]): string[] {
   }).sort();
 }
 
-function runOn(runtime: Runtime, files: readonly string[]): void {
-  const report = join(reports, `${runtime}.xml`);
-  console.log(`\n== ${runtime}: ${files.length} files`);
-  const [command, ...args] = commandLine(runtime, report, files);
-  const run = spawnSync(command!, args, { stdio: "inherit", timeout: RUNTIME_TIMEOUT_MS });
-  const outcomes = existsSync(report) ? readReport(readFileSync(report, "utf8")) : [];
+async function runOn(runtime: Runtime): Promise<void> {
+  console.log(`== ${runtime}: ${files.length} files`);
   const knownFailing = readKnownFailing(runtime);
-  const before = failed;
-  for (const { name, result } of outcomes) {
-    const expectedToFail = knownFailing.delete(name);
-    if (result === "skipped") skipped += 1;
-    else if ((result === "failed") === expectedToFail) passed += 1;
-    else {
-      failed += 1;
-      console.log(`${runtime}: ${expectedToFail ? "passes although listed as failing" : "failed"}: ${name}`);
+  const waiting = [...files];
+  const workers = Array.from({ length: FILES_AT_ONCE }, async () => {
+    for (let file = waiting.shift(); file !== undefined; file = waiting.shift()) {
+      showProgress(`${files.length - waiting.length}/${files.length} ${file}`);
+      tally(runtime, file, await runFile(runtime, file), knownFailing);
     }
+  });
+  await Promise.all(workers);
+  showProgress("");
+}
+
+function tally(runtime: Runtime, file: string, run: FileRun, knownFailing: Set<string>): void {
+  const found: string[] = [];
+  for (const { name, result } of run.outcomes) {
+    const expectedToFail = knownFailing.delete(name);
+    if (result === "skipped") counts.skipped += 1;
+    else if ((result === "failed") === expectedToFail) counts.passed += 1;
+    else found.push(expectedToFail ? `passes although listed as failing: ${name}` : name);
   }
-  const expected = outcomes.some((outcome) => outcome.result === "failed");
-  if (failed === before && run.status !== 0 && !expected) {
-    failed += 1;
-    console.log(`${runtime}: the runner ended with status ${run.status ?? run.signal} and no failed test`);
+  const reported = run.outcomes.some((outcome) => outcome.result === "failed");
+  if (run.trouble !== undefined && !reported) found.push(run.trouble);
+  if (found.length === 0) return;
+  counts.failed += found.length;
+  failures.push(...found.map((text) => `failed on ${runtime}: ${file}: ${text}`));
+  showProgress("");
+  console.log(`-- ${runtime}: ${file}`);
+  console.log(run.output.trimEnd().split("\n").slice(-SHOWN_LINES_MAX).join("\n"));
+}
+
+function runFile(runtime: Runtime, file: string): Promise<FileRun> {
+  const report = join(reports, `${runtime}-${file.replaceAll("/", "-")}.xml`);
+  const [command, ...args] = commandLine(runtime, report, file);
+  return new Promise((resolve) => {
+    // A group of its own: what a hung test started ends with it.
+    const child = spawn(command!, args, {
+      stdio: ["ignore", "pipe", "pipe"],
+      detached: true,
+      env: { ...process.env, NO_COLOR: "1" },
+    });
+    const pid = child.pid!;
+    children.add(pid);
+    let output = "";
+    const gather = (chunk: Buffer): void => {
+      output = (output + chunk.toString()).slice(-OUTPUT_MAX_BYTES);
+    };
+    child.stdout.on("data", gather);
+    child.stderr.on("data", gather);
+    let timedOut = false;
+    const timer = setTimeout(() => {
+      timedOut = true;
+      endGroup(pid);
+    }, FILE_TIMEOUT_MS);
+    child.on("exit", (code, signal) => {
+      clearTimeout(timer);
+      children.delete(pid);
+      endGroup(pid);
+      // Not "close": a process that a test left behind may hold the pipes.
+      setImmediate(() => {
+        const outcomes = existsSync(report) ? readReport(readFileSync(report, "utf8")) : [];
+        const trouble = timedOut
+          ? `not done after ${FILE_TIMEOUT_MS / 60_000} minutes`
+          : code !== 0
+          ? `the runner ended with ${code ?? signal} and no failed test`
+          : outcomes.length === 0
+          ? "no test reported"
+          : undefined;
+        resolve({ outcomes, trouble, output });
+      });
+    });
+  });
+}
+
+function endGroup(pid: number): void {
+  try {
+    process.kill(-pid, "SIGKILL");
+  } catch {
+    // Nothing of the group is left.
   }
 }
 
-function commandLine(runtime: Runtime, report: string, files: readonly string[]): string[] {
+function showProgress(text: string): void {
+  if (process.stdout.isTTY) process.stdout.write(`\r\x1b[K${text}`);
+}
+
+function commandLine(runtime: Runtime, report: string, file: string): string[] {
   const binary = join("node_modules", ".bin", runtime);
   switch (runtime) {
     case "node":
       return [
         binary,
         "--test",
-        "--test-concurrency=2",
-        "--test-reporter=dot",
+        "--test-reporter=spec",
         "--test-reporter-destination=stdout",
         "--test-reporter=junit",
         `--test-reporter-destination=${report}`,
-        ...files,
+        file,
       ];
     case "bun":
       return [
         binary,
         "test",
         "--timeout=120000",
-        "--only-failures",
         "--reporter=junit",
         `--reporter-outfile=${report}`,
-        ...files.map((file) => `./${file}`),
+        `./${file}`,
       ];
     case "deno":
-      return [
-        binary,
-        "test",
-        "-A",
-        "--no-check",
-        "--quiet",
-        "--reporter=dot",
-        `--junit-path=${report}`,
-        ...files,
-      ];
+      return [binary, "test", "-A", "--no-check", "--quiet", `--junit-path=${report}`, file];
   }
 }
 
