@@ -8,36 +8,14 @@
  */
 import { writeFileSync } from "node:fs";
 import { cpus, totalmem } from "node:os";
-import { runLoad } from "./h2load.ts";
-import {
-  goServer,
-  ourServer,
-  RunningSubject,
-  type RuntimeName,
-  RUNTIMES,
-  sleep,
-  type Subject,
-  withDataDir,
-} from "./subject.ts";
-import {
-  LARGE_KEYS,
-  LARGE_PREFIX,
-  largeRange,
-  loadKeys,
-  PAGE_PREFIX,
-  pages,
-  type Workload,
-  workloads,
-} from "./workloads.ts";
+import { measureManyKeys, measureRequests } from "./request_suites.ts";
+import { goServer, ourServer, type RuntimeName, RUNTIMES, type Subject } from "./subject.ts";
+import type { Figures, Recorder, Suite } from "./suite.ts";
 
-/** Figures of one subject in one round, by row. */
-interface Figures {
-  value: number;
-  p50?: number;
-  p99?: number;
-  cpuSeconds?: number;
-  peakMib?: number;
-}
+/** All rows of the table, in its order. */
+const suites: readonly Suite[] = [measureRequests, measureManyKeys];
+
+/** By row, then by subject: a round after the other. */
 type Results = Map<string, Map<string, Figures[]>>;
 
 const options = new Map(
@@ -58,8 +36,7 @@ for (let round = 0; round < rounds; round += 1) {
   const order = round % 2 === 0 ? subjects : [...subjects].reverse();
   for (const subject of order) {
     console.error(`round ${round + 1} of ${rounds}: ${subject.name}`);
-    await measureRequests(subject);
-    if (keys > 0) await measureManyKeys(subject);
+    for (const suite of suites) await suite(subject, recorderOf(subject));
   }
 }
 printTable();
@@ -71,78 +48,17 @@ if (json !== undefined) {
   );
 }
 
-async function measureRequests(subject: Subject): Promise<void> {
-  await withDataDir(async (dataDir) => {
-    const server = await RunningSubject.start(subject, dataDir);
-    try {
-      const chosen = workloads.filter(wanted);
-      if (chosen.length > 0) {
-        await loadKeys(server.port, "/bench/key-", 1, 256);
-        runLoad({ ...workloads[0]!, port: server.port, requests: 20_000 }); // Warms both the code and the caches.
-        for (const workload of chosen) measure(subject, server, workload);
-      }
-      if (wanted(largeRange)) {
-        await loadKeys(server.port, LARGE_PREFIX, LARGE_KEYS, 1000);
-        await sleep(500);
-        server.resetPeak();
-        const before = server.memoryMib().now;
-        measure(subject, server, largeRange);
-        record(subject, "RSS growth of that range, MiB", {
-          value: Math.max(0, server.memoryMib().peak - before),
-        }, "–");
-      }
-    } finally {
-      await server.stop();
-    }
-  });
-}
-
-async function measureManyKeys(subject: Subject): Promise<void> {
-  if (!pages.some(wanted)) return;
-  await withDataDir(async (dataDir) => {
-    let server = await RunningSubject.start(subject, dataDir);
-    try {
-      const seconds = await loadKeys(server.port, PAGE_PREFIX, keys, 256);
-      record(subject, `Loading ${keys} keys × 256 B, s`, { value: seconds }, "–");
-      for (const workload of pages) measure(subject, server, workload);
-      await sleep(3_000);
-      record(subject, `RSS with ${keys} keys, MiB`, {
-        value: server.memoryMib().now,
-        peakMib: server.memoryMib().peak,
-      }, "≤ 0.5");
-      await server.stop();
-      server = await RunningSubject.start(subject, dataDir);
-      record(subject, `Restart to serving with ${keys} keys, ms`, { value: server.readyMs }, "≤ 0.5");
-    } finally {
-      await server.stop();
-    }
-  });
-}
-
-function wanted({ name }: { readonly name: string }): boolean {
-  return name.includes(only);
-}
-
-function measure(subject: Subject, server: RunningSubject, workload: Workload): void {
-  const cpuBefore = server.cpuSeconds();
-  const { perSecond, p50, p99 } = runLoad({ ...workload, port: server.port });
-  const cpuSeconds = server.cpuSeconds() - cpuBefore;
-  const isRate = workload.figure === "perSecond";
-  const name = isRate ? `${workload.name}, requests/s` : `${workload.name}, median ms`;
-  record(subject, name, {
-    value: isRate ? perSecond : p50,
-    p50,
-    p99,
-    cpuSeconds,
-    peakMib: server.memoryMib().peak,
-  }, workload.goal);
-}
-
-function record(subject: Subject, row: string, figures: Figures, goal: string): void {
-  goals.set(row, goal);
-  const by = results.get(row) ?? new Map<string, Figures[]>();
-  results.set(row, by);
-  by.set(subject.name, [...by.get(subject.name) ?? [], figures]);
+function recorderOf(subject: Subject): Recorder {
+  return {
+    keys,
+    wants: (row) => row.includes(only),
+    record: (row, figures, goal) => {
+      goals.set(row, goal);
+      const by = results.get(row) ?? new Map<string, Figures[]>();
+      results.set(row, by);
+      by.set(subject.name, [...by.get(subject.name) ?? [], figures]);
+    },
+  };
 }
 
 function printTable(): void {

@@ -1,0 +1,43 @@
+import { runLoad } from "./h2load.ts";
+import type { RunningSubject, Subject } from "./subject.ts";
+import type { Workload } from "./workloads.ts";
+
+/** Figures of one subject in one round for one row. Times are milliseconds unless they say otherwise. */
+export interface Figures {
+  readonly value: number;
+  readonly p50?: number;
+  readonly p99?: number;
+  /** Processor seconds of the server. */
+  readonly cpuSeconds?: number;
+  /** Peak resident memory of the server. */
+  readonly peakMib?: number;
+}
+
+/** What a suite may ask of the run that it is part of, and where its figures go. */
+export interface Recorder {
+  /** Keys that rows about many keys use; 0 leaves these rows out. */
+  readonly keys: number;
+  /** Whether a row was chosen by `--only`. Rows that follow from another are recorded with it. */
+  wants(row: string): boolean;
+  /** `goal` is what the row is to reach on Bun as a ratio to etcd, or "–". */
+  record(row: string, figures: Figures, goal: string): void;
+}
+
+/**
+ * Rows measured together. A suite starts the subject itself, as often as its rows need a fresh one, and returns
+ * at once when the recorder wants none of its rows.
+ */
+export type Suite = (subject: Subject, recorder: Recorder) => Promise<void>;
+
+/** Drives one workload of h2load and records its row. */
+export function measureLoad(server: RunningSubject, workload: Workload, recorder: Recorder): void {
+  const cpuBefore = server.cpuSeconds();
+  const { perSecond, p50, p99 } = runLoad({ ...workload, port: server.port });
+  const cpuSeconds = server.cpuSeconds() - cpuBefore;
+  const isRate = workload.figure === "perSecond";
+  recorder.record(
+    isRate ? `${workload.name}, requests/s` : `${workload.name}, median ms`,
+    { value: isRate ? perSecond : p50, p50, p99, cpuSeconds, peakMib: server.memoryMib().peak },
+    workload.goal,
+  );
+}
