@@ -11,6 +11,9 @@ import {
   workloads,
 } from "./workloads.ts";
 
+/** A server runs for months: it is measured with its caches filled and its code compiled. */
+const WARM_UP_REQUESTS = 100_000;
+
 /** Requests on a nearly empty store. */
 export async function measureRequests(subject: Subject, recorder: Recorder): Promise<void> {
   const chosen = workloads.filter(({ name }) => recorder.wants(name));
@@ -21,7 +24,7 @@ export async function measureRequests(subject: Subject, recorder: Recorder): Pro
     try {
       if (chosen.length > 0) {
         await loadKeys(server.port, "/bench/key-", 1, 256);
-        runLoad({ ...workloads[0]!, port: server.port, requests: 20_000 }); // Warms both the code and the caches.
+        runLoad({ ...workloads[0]!, port: server.port, requests: WARM_UP_REQUESTS });
         for (const workload of chosen) measureLoad(server, workload, recorder);
       }
       if (wantsLarge) await measureLargeRange(server, recorder);

@@ -93,7 +93,7 @@ export class InstructionStream {
   }
 
   #put(flags: number, database: number, key: Uint8Array, valueAddress: number, valueLength: number): void {
-    assert(valueLength < VALUE_BYTES_LIMIT, `Value is too long: ${valueLength} bytes`);
+    assert(valueLength < VALUE_BYTES_LIMIT, "Value is too long: % bytes", valueLength);
     const position = (this.#begin(flags, database, key) + 16) >>> 3;
     this.#current.words[(position << 1) - 1] = valueLength;
     this.#current.doubles[position] = valueAddress;
@@ -104,7 +104,9 @@ export class InstructionStream {
   #begin(flags: number, database: number, key: Uint8Array): number {
     assert(
       key.length > 0 && key.length <= BUCKET_KEY_BYTES_MAX,
-      `Key length must be in 1..${BUCKET_KEY_BYTES_MAX}: it is ${key.length}`,
+      "Key length must be in 1..%: it is %",
+      BUCKET_KEY_BYTES_MAX,
+      key.length,
     );
     if ((this.#position << 3) + key.length + INSTRUCTION_BYTES_MAX + LINK_BYTES > BUFFER_BYTES) {
       this.#continueElsewhere();

@@ -217,7 +217,11 @@ export class LmdbBackend implements Backend {
     // LMDB is told to append, so a revision out of order would be refused there, and too late.
     assert(
       main > this.#newestMain || (main === this.#newestMain && sub > this.#newestSub),
-      `Revision ${main}.${sub} is not past the newest one, ${this.#newestMain}.${this.#newestSub}`,
+      "Revision %.% is not past the newest one, %.%",
+      main,
+      sub,
+      this.#newestMain,
+      this.#newestSub,
     );
     this.#newestMain = main;
     this.#newestSub = sub;
@@ -267,7 +271,9 @@ export class LmdbBackend implements Backend {
   endEntry(consistentIndex: number, term: number): void {
     assert(
       consistentIndex >= this.#consistentIndex,
-      `Consistent index goes back from ${this.#consistentIndex} to ${consistentIndex}`,
+      "Consistent index goes back from % to %",
+      this.#consistentIndex,
+      consistentIndex,
     );
     this.#beforeWrite();
     this.#consistentIndex = consistentIndex;

@@ -78,7 +78,9 @@ export class MemoryBackend implements Backend {
   endEntry(consistentIndex: number, term: number): void {
     assert(
       consistentIndex >= this.#consistentIndex,
-      `Consistent index goes back from ${this.#consistentIndex} to ${consistentIndex}`,
+      "Consistent index goes back from % to %",
+      this.#consistentIndex,
+      consistentIndex,
     );
     this.#consistentIndex = consistentIndex;
     this.#term = term;

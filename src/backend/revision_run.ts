@@ -59,7 +59,9 @@ export class RevisionRun {
     if (last !== undefined) {
       assert(
         last.count === 0 || last.compareLast(main, sub) < 0,
-        `Revision ${main}.${sub} is not past the newest one`,
+        "Revision %.% is not past the newest one",
+        main,
+        sub,
       );
     }
     if (last === undefined || last.isFull(keyValue.length)) {

@@ -184,7 +184,7 @@ class CompactionJob {
    * only at `main` itself, where watchers that start there still have to see it (etcd issue 19179).
    */
   #isKept(main: number, sub: number, tombstone: boolean, keyValue: Uint8Array): boolean {
-    assert(main <= this.main, `Revision ${main} is past the compaction at ${this.main}`);
+    assert(main <= this.main, "Revision % is past the compaction at %", main, this.main);
     if (tombstone) return main === this.main;
     const index = this.#index;
     return index.seek(this.#reader.read(keyValue).key, main) && index.hitMain === main &&

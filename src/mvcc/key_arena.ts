@@ -137,7 +137,7 @@ export class KeyArena {
   #openChunk(): void {
     const full = this.#current;
     const number = this.#freeChunks.pop() ?? this.#chunks.length;
-    assert(number < CHUNKS_MAX, `Cannot store more than ${CHUNKS_MAX} MiB of keys`);
+    assert(number < CHUNKS_MAX, "Cannot store more than % MiB of keys", CHUNKS_MAX);
     this.#chunks[number] = new Uint8Array(CHUNK_BYTES);
     this.#filled[number] = 0;
     this.#live[number] = 0;

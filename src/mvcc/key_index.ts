@@ -34,7 +34,7 @@ export class ArenaKeyIndex implements KeyIndex {
 
   /** `seed` keys the hash of the table: 8 bytes that clients cannot guess. */
   constructor(seed: Uint8Array) {
-    assert(seed.length === KEY_INDEX_SEED_BYTES, `A key index needs a seed of 8 bytes: got ${seed.length}`);
+    assert(seed.length === KEY_INDEX_SEED_BYTES, "A key index needs a seed of 8 bytes: got %", seed.length);
     this.#seedLow = seed[0]! | (seed[1]! << 8) | (seed[2]! << 16) | (seed[3]! << 24);
     this.#seedHigh = seed[4]! | (seed[5]! << 8) | (seed[6]! << 16) | (seed[7]! << 24);
   }
@@ -183,12 +183,14 @@ export class ArenaKeyIndex implements KeyIndex {
    */
   compactSlice(atMain: number, keysMax: number, keep: (main: number, sub: number) => void): boolean {
     assert(this.#visits === 0, "Cannot change a key index during a visit");
-    assert(keysMax > 0, `A compaction slice must allow at least one key: got ${keysMax}`);
+    assert(keysMax > 0, "A compaction slice must allow at least one key: got %", keysMax);
     const history = this.#history;
     if (atMain !== history.compactedMain) {
       assert(
         atMain > history.compactedMain,
-        `Compaction at ${atMain} follows one at ${history.compactedMain}`,
+        "Compaction at % follows one at %",
+        atMain,
+        history.compactedMain,
       );
       history.compactedMain = atMain;
       this.#compactSlot = 0;
@@ -250,7 +252,11 @@ export class ArenaKeyIndex implements KeyIndex {
     const newest = this.#records.main(slot);
     assert(
       main > newest || (main === newest && sub > this.#records.sub(slot)),
-      `Revision ${main}.${sub} of a key follows ${newest}.${this.#records.sub(slot)}`,
+      "Revision %.% of a key follows %.%",
+      main,
+      sub,
+      newest,
+      this.#records.sub(slot),
     );
     this.#history.push(slot);
   }

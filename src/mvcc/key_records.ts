@@ -132,8 +132,8 @@ export class KeyRecords {
 
   /** Sets the newest revision. A tombstone leaves the version at that of the put before it. */
   setNewest(slot: number, main: number, sub: number, version: number, tombstone: boolean): void {
-    assert(sub >= 0 && sub <= SUB_MASK, `Sub revision ${sub} is out of range`);
-    assert(version <= VERSION_MAX, `Version ${version} is out of range`);
+    assert(sub >= 0 && sub <= SUB_MASK, "Sub revision % is out of range", sub);
+    assert(version <= VERSION_MAX, "Version % is out of range", version);
     const words = this.chunkOf(slot);
     const base = this.baseOf(slot);
     words[base + MAIN_LOW] = main;

@@ -34,6 +34,8 @@ const TWO_POW_32 = 0x1_0000_0000;
 let slab = new Uint8Array(SLAB_BYTES);
 let slabUsed = 0;
 const scratch = new Uint8Array(SLAB_BYTES);
+/** The last KeyValue in `scratch`: JSC takes 0.15 us for a view, and many have the same length. */
+let transient = scratch;
 let end = 0;
 
 /** Encodes a KeyValue. Revisions, version and lease of 0 are left out, as is an empty value. */
@@ -73,7 +75,8 @@ export function encodeTransientKeyValue(
   const bytesMax = key.length + value.length + OVERHEAD_BYTES_MAX;
   if (bytesMax > SLAB_BYTES) return encodeKeyValue(key, createMain, modMain, version, value, lease);
   write(scratch, 0, key, createMain, modMain, version, value, lease);
-  return scratch.subarray(0, end);
+  if (transient.length !== end) transient = scratch.subarray(0, end);
+  return transient;
 }
 
 /** The KeyValue that etcd stores under a tombstone's revision, the key alone; valid until the next call. */

@@ -119,7 +119,7 @@ export function loadHit(source: RangeSource): Uint8Array {
 
 export function loadRevision(source: RangeSource, main: number, sub: number): Uint8Array {
   const keyValue = source.backend.getRevision(main, sub);
-  assert(keyValue !== undefined, `Revision ${main}.${sub} is in the index and not in the backend`);
+  assert(keyValue !== undefined, "Revision %.% is in the index and not in the backend", main, sub);
   return keyValue;
 }
 

@@ -181,7 +181,7 @@ export class Store implements RangeSource {
 
   /** For `WriteTxn.end`: makes a transaction's revision the current one. */
   advance(main: number, changes: number): void {
-    assert(main === this.#currentMain + 1, `Revision ${main} does not follow ${this.#currentMain}`);
+    assert(main === this.#currentMain + 1, "Revision % does not follow %", main, this.#currentMain);
     this.#currentMain = main;
     this.changes += changes;
   }

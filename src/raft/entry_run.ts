@@ -47,7 +47,7 @@ export class EntryRun {
   }
 
   push(entry: Entry): void {
-    assert(entry.index === this.nextIndex, `entry ${entry.index} appended where ${this.nextIndex} is due`);
+    assert(entry.index === this.nextIndex, "entry % appended where % is due", entry.index, this.nextIndex);
     this.#slots.push(entry);
   }
 
@@ -55,7 +55,11 @@ export class EntryRun {
   slice(from: RaftIndex, to: RaftIndex): Entry[] {
     assert(
       this.#first <= from && from <= to && to <= this.nextIndex,
-      `slice [${from}, ${to}) of entries [${this.#first}, ${this.nextIndex})`,
+      "slice [%, %) of entries [%, %)",
+      from,
+      to,
+      this.#first,
+      this.nextIndex,
     );
     const shift = this.#head - this.#first;
     return this.#slots.slice(from + shift, to + shift);
@@ -76,14 +80,14 @@ export class EntryRun {
 
   /** Drops the entries at `index` and after. */
   dropFrom(index: RaftIndex): void {
-    assert(index >= this.#first, `entries from ${index} dropped, the first is ${this.#first}`);
+    assert(index >= this.#first, "entries from % dropped, the first is %", index, this.#first);
     const length = index - this.#first + this.#head;
     if (length < this.#slots.length) this.#slots.length = length;
   }
 
   /** Drops the entries before `index`, which is at most `nextIndex`. */
   dropBefore(index: RaftIndex): void {
-    assert(index <= this.nextIndex, `entries before ${index} dropped, the next is ${this.nextIndex}`);
+    assert(index <= this.nextIndex, "entries before % dropped, the next is %", index, this.nextIndex);
     const count = index - this.#first;
     if (count <= 0) return;
     const head = this.#head + count;

@@ -11,7 +11,7 @@ import { type AppendResponse, EntryType, type HeartbeatResponse, type Message, N
 
 /** Opens the term with an empty entry: nothing older can be committed before one of this term (Raft, 5.4.2). */
 export function becomeLeader(core: Core): void {
-  assert(core.role === "candidate", `${core.role} became leader`);
+  assert(core.role === "candidate", "% became leader", core.role);
   startRole(core, "leader", core.term);
   core.leader = core.id;
   const self = core.self;

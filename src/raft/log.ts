@@ -33,11 +33,15 @@ export class RaftLog {
     const committed = Math.max(options.committed, compacted);
     assert(
       committed <= storage.lastIndex,
-      `commit ${committed} is past the last entry ${storage.lastIndex}: was the log truncated or lost?`,
+      "commit % is past the last entry %: was the log truncated or lost?",
+      committed,
+      storage.lastIndex,
     );
     assert(
       options.applied <= committed,
-      `applied ${options.applied} is past commit ${committed}: was the log truncated or lost?`,
+      "applied % is past commit %: was the log truncated or lost?",
+      options.applied,
+      committed,
     );
     this.storage = storage;
     this.unstable = new Unstable(storage.lastIndex + 1);
@@ -65,7 +69,7 @@ export class RaftLog {
   get lastId(): EntryId {
     const index = this.lastIndex;
     const term = this.term(index);
-    assert(term !== undefined, `no term for the last entry ${index}`);
+    assert(term !== undefined, "no term for the last entry %", index);
     return { index, term };
   }
 
@@ -101,7 +105,7 @@ export class RaftLog {
     const firstNew = entries.findIndex((entry) => !this.matches(entry));
     if (firstNew >= 0) {
       const index = entries[firstNew]!.index;
-      assert(index > this.committed, `entry ${index} conflicts with the committed ${this.committed}`);
+      assert(index > this.committed, "entry % conflicts with the committed %", index, this.committed);
       this.unstable.replaceFrom(firstNew === 0 ? entries : entries.slice(firstNew));
     }
     return previous.index + entries.length;
@@ -126,7 +130,9 @@ export class RaftLog {
     if (index <= this.committed) return;
     assert(
       index <= this.lastIndex,
-      `tocommit(${index}) is out of range [lastIndex(${this.lastIndex})]. Was the raft log corrupted, truncated, or lost?`,
+      "tocommit(%) is out of range [lastIndex(%)]. Was the raft log corrupted, truncated, or lost?",
+      index,
+      this.lastIndex,
     );
     this.committed = index;
   }
@@ -171,7 +177,10 @@ export class RaftLog {
   appliedTo(index: RaftIndex): void {
     assert(
       this.applied <= index && index <= this.applying,
-      `applied up to ${index} after ${this.applied}, but only ${this.applying} was handed out`,
+      "applied up to % after %, but only % was handed out",
+      index,
+      this.applied,
+      this.applying,
     );
     this.applied = index;
   }

@@ -97,7 +97,7 @@ export class RawNode {
   bootstrap(peers: readonly { readonly id: bigint; readonly context: Uint8Array }[]): void {
     const core = this.#core;
     assert(peers.length > 0, "bootstrap without members");
-    assert(core.log.lastIndex === 0, `bootstrap of a log that ends at ${core.log.lastIndex}`);
+    assert(core.log.lastIndex === 0, "bootstrap of a log that ends at %", core.log.lastIndex);
     becomeFollower(core, 1, NO_MEMBER);
     this.#hardState = EMPTY_HARD_STATE;
     for (const entry of bootstrapEntries(peers)) core.log.append(entry);

@@ -54,7 +54,11 @@ export class MemoryStorage implements LogStorage {
     const stored = this.#entries;
     assert(
       stored.firstIndex <= from && to <= stored.nextIndex,
-      `entries [${from}, ${to}) asked for, [${stored.firstIndex}, ${stored.nextIndex}) are stored`,
+      "entries [%, %) asked for, [%, %) are stored",
+      from,
+      to,
+      stored.firstIndex,
+      stored.nextIndex,
     );
     return stored.slice(from, stored.endOfBatch(from, to, bytesMax));
   }
@@ -74,7 +78,7 @@ export class MemoryStorage implements LogStorage {
     while (skip < entries.length && entries[skip]!.index < stored.firstIndex) skip += 1;
     if (skip === entries.length) return;
     const first = entries[skip]!.index;
-    assert(first <= stored.nextIndex, `entry ${first} stored after ${stored.nextIndex - 1}`);
+    assert(first <= stored.nextIndex, "entry % stored after %", first, stored.nextIndex - 1);
     stored.dropFrom(first);
     for (let i = skip; i < entries.length; i += 1) stored.push(entries[i]!);
   }
@@ -83,7 +87,7 @@ export class MemoryStorage implements LogStorage {
   compact(index: RaftIndex): void {
     if (index < this.firstIndex) return;
     const term = this.term(index);
-    assert(term !== undefined, `log compacted at ${index}, but it ends at ${this.lastIndex}`);
+    assert(term !== undefined, "log compacted at %, but it ends at %", index, this.lastIndex);
     this.#entries.dropBefore(index + 1);
     this.#compactedTerm = term;
   }
@@ -94,7 +98,10 @@ export class MemoryStorage implements LogStorage {
     const term = this.term(index);
     assert(
       term !== undefined,
-      `snapshot at ${index}, but the log is [${this.firstIndex}, ${this.lastIndex}]`,
+      "snapshot at %, but the log is [%, %]",
+      index,
+      this.firstIndex,
+      this.lastIndex,
     );
     this.#snapshot = { index, term, confState, data };
     return this.#snapshot;

@@ -1,4 +1,5 @@
 import { create } from "@bufbuild/protobuf";
+import { EMPTY_BYTES } from "../base/bytes.ts";
 import { ByteWriter } from "../base/byte_writer.ts";
 import { type ResponseHeader, ResponseHeaderSchema } from "../gen/etcdserverpb/header_pb.ts";
 import type { EtcdServer } from "../server/server.ts";
@@ -15,6 +16,8 @@ const RAFT_TERM_TAG = 0x20;
 export class HeaderEncoder {
   readonly #ids: Uint8Array;
   readonly #scratch = new ByteWriter(64);
+  /** What has been written into `#scratch`: one view serves every header of its length. */
+  #encoded: Uint8Array = EMPTY_BYTES;
 
   constructor(clusterId: bigint, memberId: bigint) {
     const ids = new ByteWriter(32);
@@ -27,6 +30,11 @@ export class HeaderEncoder {
 
   /** An encoded ResponseHeader; a revision of 0 is left out, as in headers of the Cluster service. */
   encode(revision: number, raftTerm: number): Uint8Array {
+    return this.encodeTransient(revision, raftTerm).slice();
+  }
+
+  /** The same for who writes it into a reply at once: it is valid until the next call. */
+  encodeTransient(revision: number, raftTerm: number): Uint8Array {
     const out = this.#scratch;
     out.clear();
     out.write(this.#ids);
@@ -38,7 +46,8 @@ export class HeaderEncoder {
       out.byte(RAFT_TERM_TAG);
       out.varint(raftTerm);
     }
-    return out.toBytes();
+    if (this.#encoded.length !== out.length) this.#encoded = out.bytes.subarray(0, out.length);
+    return this.#encoded;
   }
 }
 

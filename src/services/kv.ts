@@ -46,7 +46,7 @@ import { RangeStream } from "./range_stream.ts";
 
 /** etcdserverpb.KV. The hot path: codecs are generated, key-values go out as they are stored. */
 export function kvMethods(server: EtcdServer, headers: HeaderEncoder): Method[] {
-  const header = ({ revision }: RevisionHeader): Uint8Array => headers.encode(revision, server.term);
+  const header = ({ revision }: RevisionHeader): Uint8Array => headers.encodeTransient(revision, server.term);
   const service = new KvService(server, {
     head: (revision) => encoded(encodeRangeResponse, { header: header({ revision }) }),
     tail: (more, count) => encoded(encodeRangeResponse, { more, count }),
@@ -71,7 +71,7 @@ export function kvMethods(server: EtcdServer, headers: HeaderEncoder): Method[] 
     streaming(rangeStream, {
       decode: decodeRangeRequest,
       encode: encodeRangeStreamResponse,
-    }, (call) => new RangeStream(server, call, (revision) => header({ revision }))),
+    }, (call) => new RangeStream(server, call, (revision) => headers.encode(revision, server.term))),
     unary(deleteRange, {
       decode: decodeDeleteRangeRequest,
       encode: (out, reply: DeleteRangeOutcome) =>

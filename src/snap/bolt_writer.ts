@@ -98,7 +98,9 @@ export class BoltWriter {
     this.#isComplete = true;
     assert(
       rootPage === this.#rootPage && this.#pages.nextPage === this.#counter.nextPage,
-      `A file of ${this.#counter.nextPage} pages has become one of ${this.#pages.nextPage}`,
+      "A file of % pages has become one of %",
+      this.#counter.nextPage,
+      this.#pages.nextPage,
     );
   }
 

@@ -29,7 +29,7 @@ export class Inflights {
   }
 
   add(lastIndex: RaftIndex, bytes: number): void {
-    assert(!this.full, `message up to ${lastIndex} sent with ${this.#count} under way`);
+    assert(!this.full, "message up to % sent with % under way", lastIndex, this.#count);
     if (this.#count === this.#indexes.length) this.#grow();
     const slot = (this.#start + this.#count) % this.#indexes.length;
     this.#indexes[slot] = lastIndex;
