@@ -8,6 +8,8 @@ export interface Load {
   readonly path: string;
   /** One request message, without its prefix. Every request carries the same. */
   readonly message: Uint8Array;
+  /** The message is JSON, for the gateway, and the protocol HTTP/1.1. */
+  readonly isJson?: true;
   readonly connections: number;
   readonly streams: number;
   readonly requests: number;
@@ -23,6 +25,13 @@ export interface LoadResult {
 
 /** 16 MiB: responses of any size come in one go, for either server. */
 const WINDOW_BITS = "24";
+const GRPC_OPTIONS = [
+  ["-w", WINDOW_BITS],
+  ["-W", WINDOW_BITS],
+  ["-H", "content-type: application/grpc"],
+  ["-H", "te: trailers"],
+].flat();
+const JSON_OPTIONS = ["--h1", "-H", "content-type: application/json"];
 const TIMEOUT_MS = 300_000;
 
 /** Runs h2load (nghttp2-client) to its end. Throws when a request failed. */
@@ -31,7 +40,7 @@ export function runLoad(load: Load): LoadResult {
   try {
     const body = join(directory, "body");
     const log = join(directory, "log");
-    writeFileSync(body, framed(load.message));
+    writeFileSync(body, load.isJson === true ? load.message : framed(load.message));
     const run = spawnSync("h2load", [
       "-c",
       String(load.connections),
@@ -39,16 +48,9 @@ export function runLoad(load: Load): LoadResult {
       String(load.streams),
       "-n",
       String(load.requests),
-      "-w",
-      WINDOW_BITS,
-      "-W",
-      WINDOW_BITS,
       "-d",
       body,
-      "-H",
-      "content-type: application/grpc",
-      "-H",
-      "te: trailers",
+      ...load.isJson === true ? JSON_OPTIONS : GRPC_OPTIONS,
       `--log-file=${log}`,
       `http://127.0.0.1:${load.port}${load.path}`,
     ], { encoding: "utf8", timeout: TIMEOUT_MS });

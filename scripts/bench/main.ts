@@ -8,12 +8,20 @@
  */
 import { writeFileSync } from "node:fs";
 import { cpus, totalmem } from "node:os";
+import { measureExpiry, measureLeases } from "./lease_suites.ts";
 import { measureManyKeys, measureRequests } from "./request_suites.ts";
+import { measureSnapshot } from "./snapshot_suite.ts";
 import { goServer, ourServer, type RuntimeName, RUNTIMES, type Subject } from "./subject.ts";
 import type { Figures, Recorder, Suite } from "./suite.ts";
 
 /** All rows of the table, in its order. */
-const suites: readonly Suite[] = [measureRequests, measureManyKeys];
+const suites: readonly Suite[] = [
+  measureRequests,
+  measureManyKeys,
+  measureLeases,
+  measureExpiry,
+  measureSnapshot,
+];
 
 /** By row, then by subject: a round after the other. */
 type Results = Map<string, Map<string, Figures[]>>;

@@ -76,11 +76,11 @@ export class RunningSubject {
     return new RunningSubject(child, port!, performance.now() - startedMs);
   }
 
-  /** Resident memory and its peak since the last `resetPeak`, in MiB; Linux only. */
-  memoryMib(): { readonly now: number; readonly peak: number } {
+  /** Resident memory, its peak since the last `resetPeak`, and what of it is no file's, in MiB; Linux only. */
+  memoryMib(): { readonly now: number; readonly peak: number; readonly anonymous: number } {
     const status = readFileSync(`/proc/${this.#child.pid}/status`, "utf8");
     const kib = (field: string): number => Number(new RegExp(`${field}:\\s+(\\d+)`).exec(status)?.[1] ?? 0);
-    return { now: kib("VmRSS") / 1024, peak: kib("VmHWM") / 1024 };
+    return { now: kib("VmRSS") / 1024, peak: kib("VmHWM") / 1024, anonymous: kib("RssAnon") / 1024 };
   }
 
   resetPeak(): void {

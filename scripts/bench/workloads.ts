@@ -1,4 +1,4 @@
-import { create, toBinary } from "@bufbuild/protobuf";
+import { create, fromBinary, toBinary, toJsonString } from "@bufbuild/protobuf";
 import { utf8 } from "../../src/base/bytes.ts";
 import {
   Compare_CompareResult as CompareResult,
@@ -7,6 +7,11 @@ import {
   RangeRequestSchema,
   TxnRequestSchema,
 } from "../../src/gen/etcdserverpb/kv_pb.ts";
+import {
+  LeaseGrantRequestSchema,
+  LeaseLeasesRequestSchema,
+  LeaseLeasesResponseSchema,
+} from "../../src/gen/etcdserverpb/lease_pb.ts";
 import { GrpcClient } from "../../tests/harness/grpc_client.ts";
 
 const KEY = utf8("/bench/key-000000000000000000000001");
@@ -23,6 +28,8 @@ export interface Workload {
   readonly name: string;
   readonly path: string;
   readonly message: Uint8Array;
+  /** As in `Load`. */
+  readonly isJson?: true;
   readonly connections: number;
   readonly streams: number;
   readonly requests: number;
@@ -31,11 +38,10 @@ export interface Workload {
   readonly goal: string;
 }
 
-const put = toBinary(
-  PutRequestSchema,
-  create(PutRequestSchema, { key: KEY, value: new Uint8Array(VALUE_BYTES).fill(120) }),
-);
-const linearizable = toBinary(RangeRequestSchema, create(RangeRequestSchema, { key: KEY }));
+const putRequest = create(PutRequestSchema, { key: KEY, value: new Uint8Array(VALUE_BYTES).fill(120) });
+const put = toBinary(PutRequestSchema, putRequest);
+const rangeRequest = create(RangeRequestSchema, { key: KEY });
+const linearizable = toBinary(RangeRequestSchema, rangeRequest);
 const serializable = toBinary(
   RangeRequestSchema,
   create(RangeRequestSchema, { key: KEY, serializable: true }),
@@ -67,7 +73,24 @@ export const workloads: readonly Workload[] = [
   row("Range, serializable, 10 × 100", RANGE, serializable, 10, 100, 300_000, "≥ 8"),
   latencyRow("Range, 1 × 1", RANGE, linearizable, 10_000, "≤ 0.7"),
   row("Txn (compare, put), 100 × 10", TXN, txn, 100, 10, 100_000, "≥ 3"),
+  jsonRow("JSON gateway put, 100 connections", "/v3/kv/put", toJsonString(PutRequestSchema, putRequest)),
+  jsonRow(
+    "JSON gateway range, 100 connections",
+    "/v3/kv/range",
+    toJsonString(RangeRequestSchema, rangeRequest),
+  ),
 ];
+
+/** Leases of an hour, whose ids the server chooses. */
+export const grants: Workload = row(
+  "100,000 leases granted",
+  "/etcdserverpb.Lease/LeaseGrant",
+  toBinary(LeaseGrantRequestSchema, create(LeaseGrantRequestSchema, { TTL: 3600n })),
+  100,
+  10,
+  100_000,
+  "≥ 2",
+);
 
 function row(
   name: string,
@@ -79,6 +102,10 @@ function row(
   goal: string,
 ): Workload {
   return { name, path, message, connections, streams, requests, figure: "perSecond", goal };
+}
+
+function jsonRow(name: string, path: string, json: string): Workload {
+  return { ...row(name, path, utf8(json), 100, 1, 20_000, "≥ 4"), isJson: true };
 }
 
 function latencyRow(
@@ -146,6 +173,18 @@ export async function loadKeys(
   await Promise.all(Array.from({ length: LOAD_INFLIGHT }, work));
   await client.close();
   return (performance.now() - startedMs) / 1000;
+}
+
+/** Leases that the server knows. */
+export async function leaseCount(port: number): Promise<number> {
+  const client = await GrpcClient.connect(port);
+  const { status, messages } = await client.unary(
+    "/etcdserverpb.Lease/LeaseLeases",
+    toBinary(LeaseLeasesRequestSchema, create(LeaseLeasesRequestSchema)),
+  );
+  if (status !== "OK") throw new Error(`LeaseLeases: ${status}`);
+  await client.close();
+  return fromBinary(LeaseLeasesResponseSchema, messages[0]!).leases.length;
 }
 
 export const LARGE_PREFIX = "/bench/large/";
