@@ -28,6 +28,8 @@ import { parentDirectory, type Segment, SEGMENT_BYTES, segmentAt, walExists } fr
  */
 const ZERO_AHEAD_BYTES = 256 * 1024;
 const SMALL_SAVE_BYTES = 8 * 1024;
+/** Up to here a write, a copy into the page cache, takes less time than its way to the thread pool and back. */
+const DIRECT_WRITE_BYTES_MAX = 32 * 1024;
 const ZERO_BLOCK = new Uint8Array(ZERO_AHEAD_BYTES);
 
 /** The buffer of a save that was larger than this is not kept. */
@@ -356,7 +358,9 @@ export class Wal {
     if (end === this.#position) return;
     const timing = this.#timing;
     const startedMs = timing?.now() ?? 0;
-    await this.#tail.writeAt(this.#encoded(), this.#position);
+    const bytes = this.#encoded();
+    if (bytes.length <= DIRECT_WRITE_BYTES_MAX) this.#tail.writeAtSync(bytes, this.#position);
+    else await this.#tail.writeAt(bytes, this.#position);
     const writtenMs = timing?.now() ?? 0;
     timing?.onWrite(writtenMs - startedMs);
     if (this.#syncs) {
