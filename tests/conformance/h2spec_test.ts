@@ -6,6 +6,7 @@ import { test } from "node:test";
 import type { RequestHandler } from "../../src/http2/api.ts";
 import { http2Options, ServerConnection } from "../../src/http2/connection.ts";
 import { loadRuntime } from "../../src/runtime/detect.ts";
+import { endOf } from "../harness/child_process.ts";
 
 /** Go module github.com/summerwind/h2spec, on PATH or where `go install` puts it. */
 const candidates = ["h2spec", join(homedir(), "go", "bin", "h2spec")];
@@ -48,12 +49,10 @@ test("h2spec --strict finds nothing to fault in the HTTP/2 engine", {
   }
 });
 
-function run(command: string, args: readonly string[]): Promise<string> {
-  return new Promise((resolve, reject) => {
-    const child = spawn(command, args, { stdio: ["ignore", "pipe", "pipe"] });
-    let output = "";
-    for (const stream of [child.stdout, child.stderr]) stream.on("data", (chunk) => output += String(chunk));
-    child.once("error", reject);
-    child.once("close", () => resolve(output));
-  });
+async function run(command: string, args: readonly string[]): Promise<string> {
+  const child = spawn(command, args, { stdio: ["ignore", "pipe", "pipe"] });
+  let output = "";
+  for (const stream of [child.stdout, child.stderr]) stream.on("data", (chunk) => output += String(chunk));
+  await endOf(child, command, () => output);
+  return output;
 }

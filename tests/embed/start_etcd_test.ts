@@ -8,8 +8,9 @@ import { startEtcd, type StartEtcdOptions } from "../../mod.ts";
 import { utf8 } from "../../src/base/bytes.ts";
 import type { Etcd } from "../../src/embed/etcd.ts";
 import type { Log, LogFields } from "../../src/ports/log.ts";
-import type { ClientTlsOptions, SocketAddress } from "../../src/ports/sockets.ts";
+import { type ClientTlsOptions, type SocketAddress, SocketError } from "../../src/ports/sockets.ts";
 import { loadRuntime } from "../../src/runtime/detect.ts";
+import { WAIT_MS_MAX, within } from "../harness/deadline.ts";
 import { freePort } from "../harness/etcd_process.ts";
 import { pem, Received } from "../runtime/support.ts";
 
@@ -49,9 +50,9 @@ async function withEtcd(
       ...options,
     });
     try {
-      await body(etcd, directory);
+      await within("the test's requests", body(etcd, directory));
     } finally {
-      await etcd.close();
+      await within("the member to close", etcd.close());
     }
   } finally {
     rmSync(directory, { recursive: true, force: true });
@@ -80,14 +81,15 @@ async function ask(
     const stream = await sockets.connect(address, {
       ...(tls && { tls }),
       alpn: ["http/1.1"],
-      timeoutMs: 5000,
+      timeoutMs: WAIT_MS_MAX,
     });
     stream.handler = received;
     stream.write(utf8(`${method} ${path} HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`));
     await received.until("answer", () => received.closed || received.ended);
     stream.destroy();
     await received.until("close", () => received.closed);
-  } catch {
+  } catch (error) {
+    if (!(error instanceof SocketError)) throw error;
     return undefined;
   }
   const [head, body] = received.text.split("\r\n\r\n", 2);
@@ -245,7 +247,7 @@ test("client TLS: certificates are demanded, checked and renewed from disk; refu
       const stream = await sockets.connect(portOf(etcd), {
         tls: client("client"),
         alpn: ["h2"],
-        timeoutMs: 5000,
+        timeoutMs: WAIT_MS_MAX,
       });
       const serial = stream.peer.tls!.certificate!.serialNumber;
       const received = new Received();

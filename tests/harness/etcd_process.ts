@@ -7,9 +7,13 @@ import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
+import { WAIT_MS_MAX, within } from "./deadline.ts";
 
-const READY_TIMEOUT_MS = 30_000;
-const STOP_TIMEOUT_MS = 15_000;
+/** After that another request is made. */
+const HEALTH_TIMEOUT_MS = 5_000;
+const PORT_MIN = 10_000;
+const PORT_MAX = 32_000;
+const PORT_TRIES_MAX = 100;
 /** How much of what a server prints is kept for the message of a failure. */
 const OUTPUT_TAIL_CHARACTERS = 16_384;
 
@@ -84,13 +88,13 @@ export class EtcdProcess {
 
   /** Resolves when the server says that it is healthy. Throws, with what it printed, when it is not to be. */
   async ready(): Promise<void> {
-    const deadlineMs = performance.now() + READY_TIMEOUT_MS;
+    const deadlineMs = performance.now() + WAIT_MS_MAX;
     while (this.alive && performance.now() < deadlineMs) {
-      const answer = await httpGet(this.port, "/health").catch(() => undefined);
+      const answer = await httpGet(this.port, "/health", HEALTH_TIMEOUT_MS).catch(() => undefined);
       if (answer?.status === 200) return;
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
-    const reason = this.alive ? `is not ready after ${READY_TIMEOUT_MS} ms` : "has ended";
+    const reason = this.alive ? `is not ready after ${WAIT_MS_MAX} ms` : "has ended";
     await this.stop();
     throw new Error(`The server on port ${this.port} ${reason}:\n${this.#output}`);
   }
@@ -98,9 +102,9 @@ export class EtcdProcess {
   /** Ends the server by `signal` and removes a data directory that was made for it. */
   async stop(signal: "SIGTERM" | "SIGKILL" = "SIGTERM"): Promise<ExitStatus> {
     if (this.alive) this.#child.kill(signal);
-    const timer = setTimeout(() => this.#child.kill("SIGKILL"), STOP_TIMEOUT_MS);
-    const exit = await this.#closed;
-    clearTimeout(timer);
+    const timer = setTimeout(() => this.#child.kill("SIGKILL"), WAIT_MS_MAX);
+    const exit = await within("a killed server to be gone", this.#closed, () => this.#output, 2 * WAIT_MS_MAX)
+      .finally(() => clearTimeout(timer));
     process.removeListener("exit", this.#killAtExit);
     if (this.#ownsDataDir) rmSync(this.dataDir, { recursive: true, force: true });
     return exit;
@@ -196,15 +200,23 @@ function environmentOfServer(): Record<string, string> {
   return Object.fromEntries(kept) as Record<string, string>;
 }
 
-/** A port of 127.0.0.1 that nobody listens on. */
-export function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
+/**
+ * A port of 127.0.0.1 that nobody listens on. It is below those that systems give to outgoing connections, and
+ * chosen at random: nobody else takes it before the server that is to have it.
+ */
+export async function freePort(): Promise<number> {
+  for (let tries = 0; tries < PORT_TRIES_MAX; tries += 1) {
+    const port = PORT_MIN + Math.floor(Math.random() * (PORT_MAX - PORT_MIN));
+    if (await isFree(port)) return port;
+  }
+  throw new Error("There is no free port");
+}
+
+function isFree(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
     const server = createServer();
-    server.once("error", reject);
-    server.listen(0, "127.0.0.1", () => {
-      const { port } = server.address() as { readonly port: number };
-      server.close(() => resolve(port));
-    });
+    server.once("error", () => resolve(false));
+    server.listen(port, "127.0.0.1", () => server.close(() => resolve(true)));
   });
 }
 
@@ -214,13 +226,14 @@ export function findProgram(name: string): string | undefined {
   return directories.map((directory) => join(directory, name)).find((path) => existsSync(path));
 }
 
-/** GET over a connection of its own. */
+/** GET over a connection of its own; fails when nothing comes for `timeoutMs`. */
 export function httpGet(
   port: number,
   path: string,
+  timeoutMs = WAIT_MS_MAX,
 ): Promise<{ readonly status: number; readonly body: string }> {
   return new Promise((resolve, reject) => {
-    const request = get({ host: "127.0.0.1", port, path, agent: false, timeout: 5_000 }, (response) => {
+    const request = get({ host: "127.0.0.1", port, path, agent: false, timeout: timeoutMs }, (response) => {
       let body = "";
       response.setEncoding("utf8");
       response.on("data", (text: string) => body += text);

@@ -14,10 +14,9 @@ import { ClientConnection, clientOptions, type ResponseHandler } from "../../src
 import type { ResponseHead } from "../../src/http2/client_connection.ts";
 import { encodeStaticBlock } from "../../src/http2/hpack/encoder.ts";
 import { loadRuntime } from "../../src/runtime/detect.ts";
+import { WAIT_MS_MAX } from "./deadline.ts";
 
-/** No request of a test takes longer than this, unless the server is broken. */
-const CALL_TIMEOUT_MS = 30_000;
-const CONNECT_TIMEOUT_MS = 5_000;
+const CLOSE_GRACE_MS = 5_000;
 const PREFIX_BYTES = 5;
 
 /** How a call ended. */
@@ -57,17 +56,16 @@ export class GrpcClient {
   static async connect(port: number): Promise<GrpcClient> {
     const { sockets, clock } = await loadRuntime();
     const address = { kind: "tcp", host: "127.0.0.1", port } as const;
-    const stream = await sockets.connect(address, { timeoutMs: CONNECT_TIMEOUT_MS });
+    const stream = await sockets.connect(address, { timeoutMs: WAIT_MS_MAX });
     let onClosed = (): void => {};
     const closed = new Promise<void>((resolve) => onClosed = resolve);
     const connection = new ClientConnection(stream, clientOptions(clock, { onClosed }));
     return new GrpcClient(connection, `127.0.0.1:${port}`, closed);
   }
 
-  /** Ends the connection once its calls have ended. */
+  /** Ends the connection once its calls have ended; calls that go on are broken off after some seconds. */
   async close(): Promise<void> {
-    this.#connection.close();
-    await this.#closed;
+    await closeConnection(this.#connection, this.#closed);
   }
 
   /** Calls `/service/Method` with one message. */
@@ -78,7 +76,7 @@ export class GrpcClient {
   /** Calls with a body as it is, message prefixes and all. An empty body is not sent as a frame. */
   raw(path: string, body: Uint8Array, options: CallOptions = {}): Promise<CallResult> {
     return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => reject(new Error(`${path}: no answer`)), CALL_TIMEOUT_MS);
+      const timer = setTimeout(() => reject(new Error(`${path}: no answer`)), WAIT_MS_MAX);
       const response = new Response((result) => {
         clearTimeout(timer);
         resolve(result);
@@ -118,6 +116,17 @@ export class GrpcClient {
     }
     return block;
   }
+}
+
+/**
+ * Ends a connection once its calls have ended, or with them. Those of a test that has failed may go on for ever,
+ * and it is that failure which is to be seen: this neither waits for long nor throws.
+ */
+export async function closeConnection(connection: ClientConnection, closed: Promise<void>): Promise<void> {
+  connection.close();
+  const timer = setTimeout(() => connection.destroy(), CLOSE_GRACE_MS);
+  await closed;
+  clearTimeout(timer);
 }
 
 /** The fields that a gRPC request begins with. */

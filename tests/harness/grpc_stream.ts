@@ -18,11 +18,9 @@ import {
 import type { ResponseHead } from "../../src/http2/client_connection.ts";
 import { encodeStaticBlock } from "../../src/http2/hpack/encoder.ts";
 import { loadRuntime } from "../../src/runtime/detect.ts";
-import { frame, grpcHead } from "./grpc_client.ts";
+import { WAIT_MS_MAX } from "./deadline.ts";
+import { closeConnection, frame, grpcHead } from "./grpc_client.ts";
 
-const CONNECT_TIMEOUT_MS = 5_000;
-/** No response of a test takes longer than this, unless the server is broken. */
-const RESPONSE_TIMEOUT_MS = 20_000;
 const PREFIX_BYTES = 5;
 const CANCEL = 8;
 
@@ -41,7 +39,7 @@ export class StreamClient {
   static async connect(port: number): Promise<StreamClient> {
     const { sockets, clock } = await loadRuntime();
     const address = { kind: "tcp", host: "127.0.0.1", port } as const;
-    const transport = await sockets.connect(address, { timeoutMs: CONNECT_TIMEOUT_MS });
+    const transport = await sockets.connect(address, { timeoutMs: WAIT_MS_MAX });
     let onClosed = (): void => {};
     const closed = new Promise<void>((resolve) => onClosed = resolve);
     const connection = new ClientConnection(transport, clientOptions(clock, { onClosed }));
@@ -61,10 +59,9 @@ export class StreamClient {
     return new WatchClient(this.open("/etcdserverpb.Watch/Watch", metadata));
   }
 
-  /** Ends the connection once its calls have ended. */
+  /** Ends the connection once its calls have ended; calls that go on are broken off after some seconds. */
   async close(): Promise<void> {
-    this.#connection.close();
-    await this.#closed;
+    await closeConnection(this.#connection, this.#closed);
   }
 }
 
@@ -113,7 +110,7 @@ export class GrpcStream implements ResponseHandler {
   }
 
   /** The next message. Throws when the call ends, or nothing comes. */
-  async next(timeoutMs = RESPONSE_TIMEOUT_MS): Promise<Uint8Array> {
+  async next(timeoutMs = WAIT_MS_MAX): Promise<Uint8Array> {
     const message = await this.poll(timeoutMs);
     if (message === undefined) throw new Error(this.#status ?? `no message in ${timeoutMs} ms`);
     return message;
@@ -127,7 +124,7 @@ export class GrpcStream implements ResponseHandler {
 
   /** How the call ended: "OK", "Unavailable: …" or "reset 8". */
   async ended(): Promise<string> {
-    await this.#until(() => this.#status !== undefined, RESPONSE_TIMEOUT_MS);
+    await this.#until(() => this.#status !== undefined, WAIT_MS_MAX);
     return this.#status ?? "has not ended";
   }
 

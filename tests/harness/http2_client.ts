@@ -17,8 +17,8 @@ import {
 } from "../../src/http2/client_connection.ts";
 import { encodeStaticBlock } from "../../src/http2/hpack/encoder.ts";
 import { loadRuntime } from "../../src/runtime/detect.ts";
-
-const CONNECT_TIMEOUT_MS = 5_000;
+import { WAIT_MS_MAX, within } from "./deadline.ts";
+import { closeConnection } from "./grpc_client.ts";
 
 export interface Http2Client {
   readonly call: UniversalClientFn;
@@ -29,16 +29,13 @@ export interface Http2Client {
 export async function connectHttp2(port: number): Promise<Http2Client> {
   const { sockets, clock } = await loadRuntime();
   const address = { kind: "tcp", host: "127.0.0.1", port } as const;
-  const stream = await sockets.connect(address, { timeoutMs: CONNECT_TIMEOUT_MS });
+  const stream = await sockets.connect(address, { timeoutMs: WAIT_MS_MAX });
   let onClosed = (): void => {};
   const closed = new Promise<void>((resolve) => onClosed = resolve);
   const connection = new ClientConnection(stream, clientOptions(clock, { onClosed }));
   return {
-    call: async (request) => await call(connection, request, await bodyOf(request)),
-    close() {
-      connection.close();
-      return closed;
-    },
+    call: async (request) => await within(request.url, call(connection, request, await bodyOf(request))),
+    close: () => closeConnection(connection, closed),
   };
 }
 

@@ -1,5 +1,6 @@
 /** A client of the JSON gateway: one connection per request, streams read line by line. */
 import { request } from "node:http";
+import { WAIT_MS_MAX } from "./deadline.ts";
 
 export interface JsonReply {
   readonly status: number;
@@ -13,8 +14,6 @@ export interface JsonRequestOptions {
   /** The reply is broken off after this many lines. */
   readonly lines?: number;
 }
-
-const TIMEOUT_MS = 10_000;
 
 /** Sends one request and resolves with the whole reply. */
 export function postJson(
@@ -44,7 +43,7 @@ export function postJson(
       response.on("end", done);
       response.on("error", reject);
     });
-    const timer = setTimeout(() => outgoing.destroy(new Error(`${path}: no answer`)), TIMEOUT_MS);
+    const timer = setTimeout(() => outgoing.destroy(new Error(`${path}: no answer`)), WAIT_MS_MAX);
     outgoing.on("error", (error) => {
       clearTimeout(timer);
       reject(error);

@@ -7,6 +7,7 @@ import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { FileError } from "../../src/ports/files.ts";
 import { loadRuntime } from "../../src/runtime/detect.ts";
+import { within } from "../harness/deadline.ts";
 import { withDirectory } from "./support.ts";
 
 const { files } = await loadRuntime();
@@ -25,18 +26,18 @@ async function holder(runtime: (typeof runtimes)[number], path: string): Promise
     stdio: ["ignore", "pipe", "inherit"],
     env: process.env,
   });
-  const said = await new Promise<string>((resolve, reject) => {
+  const said = new Promise<string>((resolve, reject) => {
     child.stdout!.once("data", (data: Uint8Array) => resolve(new TextDecoder().decode(data).trim()));
     child.once("error", reject);
     child.once("exit", (code) => reject(new Error(`exit ${code} without a word`)));
   });
-  return [child, said];
+  return [child, await within("a word of the process", said)];
 }
 
 async function kill(child: ChildProcess): Promise<void> {
   const exited = new Promise((resolve) => child.once("exit", resolve));
   child.kill("SIGKILL");
-  await exited;
+  await within("a killed process to be gone", exited);
 }
 
 const isLocked = (error: unknown): boolean => error instanceof FileError && error.kind === "locked";

@@ -6,7 +6,9 @@ import { fileURLToPath } from "node:url";
 import { textOf, utf8 } from "../../src/base/bytes.ts";
 import type { Http1Handler, Listener, ListenOptions, SocketAddress } from "../../src/ports/sockets.ts";
 import { loadRuntime } from "../../src/runtime/detect.ts";
-import { calm, eventually, Received } from "./support.ts";
+import { endOf } from "../harness/child_process.ts";
+import { eventually, WAIT_MS_MAX, within } from "../harness/deadline.ts";
+import { calm, Received } from "./support.ts";
 
 const { sockets } = await loadRuntime();
 const loopback: SocketAddress = { kind: "tcp", host: "127.0.0.1", port: 0 };
@@ -20,15 +22,15 @@ async function serving(
   const listener = await sockets.listen(loopback, { ...calm, http1, ...options });
   assert.ok(listener.address.kind === "tcp");
   try {
-    await body(`http://127.0.0.1:${listener.address.port}`, listener);
+    await within("the test's requests", body(`http://127.0.0.1:${listener.address.port}`, listener));
   } finally {
-    await listener.close();
+    await within("the listener to close", listener.close());
   }
 }
 
 /** Sends text and returns all that comes until the server closes. */
 async function raw(listener: Listener, text: string): Promise<string> {
-  const stream = await sockets.connect(listener.address, { timeoutMs: 5000 });
+  const stream = await sockets.connect(listener.address, { timeoutMs: WAIT_MS_MAX });
   const received = new Received();
   stream.handler = received;
   stream.write(utf8(text));
@@ -38,6 +40,8 @@ async function raw(listener: Listener, text: string): Promise<string> {
 }
 
 const close = { connection: "close" };
+/** So long that two requests which are sent at once come within it. */
+const HEAD_TIMEOUT_MS = 1_000;
 
 test("a request reaches the handler with method, target, fields and body", async () => {
   await serving(async (request, info) => {
@@ -82,7 +86,7 @@ test("a head comes before the body that is sent right behind it", async () => {
     ], { stdio: ["ignore", "pipe", "inherit"] });
     let printed = "";
     sender.stdout.on("data", (data: Uint8Array) => printed += textOf(data));
-    await new Promise((resolve) => sender.once("close", resolve));
+    await endOf(sender, "the sender", () => printed);
     assert.equal(printed, `${requests}\n`);
   });
 });
@@ -136,7 +140,7 @@ test("a large response waits for a reader that is slow", async () => {
         },
       }),
     ), async (_base, listener) => {
-    const stream = await sockets.connect(listener.address, { timeoutMs: 5000 });
+    const stream = await sockets.connect(listener.address, { timeoutMs: WAIT_MS_MAX });
     const received = new Received();
     stream.handler = received;
     stream.pause();
@@ -171,7 +175,7 @@ test("a streamed request body stops the sender while the handler does not read",
     for await (const chunk of request.body!) length += chunk.length;
     return new Response(String(length));
   }, async (_base, listener) => {
-    const stream = await sockets.connect(listener.address, { timeoutMs: 5000 });
+    const stream = await sockets.connect(listener.address, { timeoutMs: WAIT_MS_MAX });
     const received = new Received();
     stream.handler = received;
     stream.write(
@@ -208,7 +212,7 @@ test("the request's signal is aborted when the client goes away, and not otherwi
     return new Promise(() => {});
   }, async (base, listener) => {
     await (await fetch(`${base}/quick`, { headers: close })).text();
-    const stream = await sockets.connect(listener.address, { timeoutMs: 5000 });
+    const stream = await sockets.connect(listener.address, { timeoutMs: WAIT_MS_MAX });
     stream.handler = new Received();
     stream.write(utf8("GET / HTTP/1.1\r\nhost: a\r\n\r\n"));
     await eventually("the second request", () => signals.length === 2);
@@ -230,7 +234,7 @@ test("a streamed response is cancelled when the client goes away", async () => {
         },
       }),
     ), async (_base, listener) => {
-    const stream = await sockets.connect(listener.address, { timeoutMs: 5000 });
+    const stream = await sockets.connect(listener.address, { timeoutMs: WAIT_MS_MAX });
     const received = new Received();
     stream.handler = received;
     stream.write(utf8("GET / HTTP/1.1\r\nhost: a\r\n\r\n"));
@@ -295,11 +299,11 @@ test("requests share a connection, pipelined ones too, until it is idle for too 
         "GET /a HTTP/1.1\r\nhost: a\r\n\r\nGET /b HTTP/1.1\r\nhost: a\r\n\r\n",
       );
       assert.match(answers, /\/a[^]*\/b$/);
-      assert.ok(performance.now() - before >= 200);
+      assert.ok(performance.now() - before >= HEAD_TIMEOUT_MS);
       // A head that never ends.
       assert.doesNotMatch(await raw(listener, "GET /c HTTP/1.1\r\nhost"), /\/c/);
     },
-    { http1HeadTimeoutMs: 200 },
+    { http1HeadTimeoutMs: HEAD_TIMEOUT_MS },
   );
 });
 
@@ -314,12 +318,12 @@ test("stopAccepting() closes idle connections at once and busy ones after their 
     });
     return new Response("slow");
   }, async (_base, listener) => {
-    const idle = await sockets.connect(listener.address, { timeoutMs: 5000 });
+    const idle = await sockets.connect(listener.address, { timeoutMs: WAIT_MS_MAX });
     const idleReceived = new Received();
     idle.handler = idleReceived;
     idle.write(utf8("GET /quick HTTP/1.1\r\nhost: a\r\n\r\n"));
     await idleReceived.until("the response", () => idleReceived.text.includes("quick"));
-    const busy = await sockets.connect(listener.address, { timeoutMs: 5000 });
+    const busy = await sockets.connect(listener.address, { timeoutMs: WAIT_MS_MAX });
     const busyReceived = new Received();
     busy.handler = busyReceived;
     busy.write(utf8("GET /slow HTTP/1.1\r\nhost: a\r\n\r\n"));

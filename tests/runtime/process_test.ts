@@ -4,6 +4,7 @@ import process from "node:process";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { loadRuntime } from "../../src/runtime/detect.ts";
+import { endOf } from "../harness/child_process.ts";
 
 const runtime = await loadRuntime();
 const script = fileURLToPath(new URL("testdata/signalled.ts", import.meta.url));
@@ -22,9 +23,8 @@ async function run(
   child.stderr.on("data", (data: Uint8Array) => {
     text.err += new TextDecoder().decode(data);
   });
-  return await new Promise((resolve) =>
-    child.once("close", (code, signal) => resolve({ code, signal, ...text }))
-  );
+  const ended = await endOf(child, `"${how}"`, () => text.out.slice(0, 100) + text.err);
+  return { ...ended, ...text };
 }
 
 test("process tells about itself", () => {

@@ -4,6 +4,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { ByteStream, ByteStreamHandler, ListenOptions, Rejection } from "../../src/ports/sockets.ts";
 import { concatBytes, textOf } from "../../src/base/bytes.ts";
+import { within } from "../harness/deadline.ts";
+
+const TEXT_SHOWN_MAX = 500;
 
 export const PREFACE = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -84,27 +87,25 @@ export class Received implements ByteStreamHandler {
     return textOf(this.bytes);
   }
 
-  /** Resolves once `condition` holds; fails after 10 s. */
-  until(what: string, condition: () => boolean): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => reject(new Error(`waited in vain: ${what}`)), 10_000);
+  /** Resolves once `condition` holds. */
+  async until(what: string, condition: () => boolean): Promise<void> {
+    const holds = new Promise<void>((resolve) => {
       this.#wake = () => {
         if (!condition()) return;
-        clearTimeout(timer);
         this.#wake = () => {};
         resolve();
       };
       this.#wake();
     });
+    await within(what, holds, () => this.#describe());
   }
-}
 
-/** Resolves once `condition` holds, looked at every few milliseconds; fails after 10 s. */
-export async function eventually(what: string, condition: () => boolean): Promise<void> {
-  const deadlineMs = performance.now() + 10_000;
-  while (!condition()) {
-    if (performance.now() > deadlineMs) throw new Error(`waited in vain: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 5));
+  #describe(): string {
+    const { length, ended, closed, drains, error } = this;
+    const start = this.text.slice(0, TEXT_SHOWN_MAX);
+    return `received ${length} bytes, ${
+      JSON.stringify({ start, ended, closed, drains, error: String(error) })
+    }`;
   }
 }
 

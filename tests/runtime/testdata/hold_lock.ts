@@ -11,4 +11,4 @@ try {
   if (!(error instanceof FileError && error.kind === "locked")) throw error;
   runtime.process.writeOut("refused\n");
 }
-setTimeout(() => runtime.process.exit(3), 20_000);
+setTimeout(() => runtime.process.exit(3), 120_000);

@@ -9,7 +9,7 @@ if (process.argv[2] === "raise") {
     runtime.process.raise("SIGTERM");
   });
   runtime.process.writeOut("ready\n");
-  setTimeout(() => runtime.process.exit(3), 10_000);
+  setTimeout(() => runtime.process.exit(3), 60_000);
 } else {
   runtime.process.writeErr("ü€\n");
   runtime.process.writeOut("x".repeat(1_000_000) + "\n");
