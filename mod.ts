@@ -8,6 +8,8 @@ export { Watch } from "./src/gen/etcdserverpb/watch_pb.ts";
 export { Lease } from "./src/gen/etcdserverpb/lease_pb.ts";
 export { Cluster } from "./src/gen/etcdserverpb/cluster_pb.ts";
 export { Maintenance } from "./src/gen/etcdserverpb/maintenance_pb.ts";
+export { Lock } from "./src/gen/v3lockpb/v3lock_pb.ts";
+export { Election } from "./src/gen/v3electionpb/v3election_pb.ts";
 export { ConfigError } from "./src/embed/config_error.ts";
 export { type ErrorCode, EtcdError } from "./src/base/errors.ts";
 export type { Log, LogField, LogFields, LogLevel } from "./src/ports/log.ts";
