@@ -28,6 +28,7 @@ import {
 } from "../ports/sockets.ts";
 import { EtcdServer } from "../server/server.ts";
 import { admit, ClientRequests } from "../services/admission.ts";
+import { NESTING_MAX } from "../services/methods.ts";
 import { etcdMethods, etcdServices } from "../services/routes.ts";
 import { statusOf } from "../services/status.ts";
 import { runtimeVersion } from "./build_info.ts";
@@ -107,6 +108,7 @@ export class Etcd {
     });
     const connect = connectHandlers({
       ...shared,
+      nestingMax: NESTING_MAX,
       services: etcdServices,
       receiveBytesMax,
       compression: runtime.compression,

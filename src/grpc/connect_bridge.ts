@@ -31,6 +31,8 @@ export interface ConnectBridgeOptions {
   readonly methods: MethodTable;
   /** Largest message accepted, before and after decompression. */
   readonly receiveBytesMax: number;
+  /** How deep messages may be nested in one another. */
+  readonly nestingMax: number;
   readonly compression: Compression;
   readonly clock: Clock;
   readonly toStatus: (error: unknown) => RpcError;
@@ -54,7 +56,8 @@ export function connectHandlers(options: ConnectBridgeOptions): ReadonlyMap<stri
   const router = createConnectRouter({
     acceptCompression: [gzipOf(options.compression)],
     readMaxBytes: options.receiveBytesMax,
-    jsonOptions: { useProtoFieldName: false },
+    jsonOptions: { useProtoFieldName: false, recursionLimit: options.nestingMax },
+    binaryOptions: { recursionLimit: options.nestingMax },
   });
   for (const service of options.services) {
     const implementation: Record<string, unknown> = {};
@@ -126,7 +129,9 @@ function unaryHandler(options: ConnectBridgeOptions, route: Route, desc: DescMet
       const context = new BridgeContext(handlerContext);
       options.admit(method, context);
       const reply = await context.orCancelled(Promise.resolve(method.handle(request, context)));
-      const message = fromBinary(desc.output, encodeReply(method, reply));
+      const message = fromBinary(desc.output, encodeReply(method, reply), {
+        recursionLimit: options.nestingMax,
+      });
       route.stats.sent += 1;
       countEnd(options, route, Code.Ok, startedMs);
       return message;
@@ -152,7 +157,7 @@ function streamHandler(options: ConnectBridgeOptions, route: Route, desc: DescMe
       void feed(requests, call, route);
       for (let reply = await call.next(); reply !== undefined; reply = await call.next()) {
         route.stats.sent += 1;
-        yield fromBinary(desc.output, reply);
+        yield fromBinary(desc.output, reply, { recursionLimit: options.nestingMax });
       }
       countEnd(options, route, Code.Ok, startedMs);
     } catch (error) {

@@ -16,7 +16,7 @@ import type {
 } from "../grpc/method.ts";
 
 /** Deepest nesting of messages accepted: a transaction may nest some 127 times, two messages each. */
-const NESTING_MAX = 300;
+export const NESTING_MAX = 300;
 
 /** How the messages of a method are read and written. */
 export interface Codec<I, O> {

@@ -339,6 +339,27 @@ test("stopAccepting() closes idle connections at once and busy ones after their 
   });
 });
 
+test("an answer that does not wait for the body's end leaves no client waiting on that connection", async () => {
+  await serving(async (request) => {
+    if (request.method === "GET") return new Response("next");
+    await request.body!.getReader().read(); // Neither the rest nor that it is not wanted.
+    return new Response("enough", { status: 429 });
+  }, async (_base, listener) => {
+    for (const size of [200_000, 6_000_000]) {
+      const stream = await sockets.connect(listener.address, { timeoutMs: 5000 });
+      const received = new Received();
+      stream.handler = received;
+      stream.write(utf8(`POST / HTTP/1.1\r\nhost: a\r\ncontent-length: ${size}\r\n\r\n`));
+      stream.write(new Uint8Array(size));
+      await received.until("the answer", () => received.text.includes("enough"));
+      stream.write(utf8("GET / HTTP/1.1\r\nhost: a\r\n\r\n"));
+      // The server may also close: it must not leave the request without an answer.
+      await received.until("the next answer", () => received.text.endsWith("next") || received.closed);
+      stream.destroy();
+    }
+  });
+});
+
 test("http1Native takes what it wants before http1", async () => {
   await serving(() => new Response("fetch"), async (base) => {
     for (const [path, text] of [["/native", "native"], ["/other", "fetch"]] as const) {

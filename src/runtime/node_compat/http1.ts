@@ -114,7 +114,7 @@ async function answer(
     if (!outgoing.writableFinished) abort.abort();
   });
   outgoing.on("error", () => abort.abort());
-  const body = hasBody(incoming) ? bodyOf(incoming) : undefined;
+  const body = hasBody(incoming) ? bodyOf(incoming, outgoing) : undefined;
   const takesBody = incoming.method !== "GET" && incoming.method !== "HEAD";
   let request: Request;
   try {
@@ -159,8 +159,16 @@ function hasBody(incoming: IncomingMessage): boolean {
 }
 
 /** The body as a web stream; reading stops while the handler is `BODY_AHEAD_BYTES` behind. */
-function bodyOf(incoming: IncomingMessage): ReadableStream<Uint8Array> {
+function bodyOf(incoming: IncomingMessage, outgoing: ServerResponse): ReadableStream<Uint8Array> {
   let done = false;
+  // What still comes is read and dropped, so that the connection can carry the next request.
+  const drop = (): void => {
+    done = true;
+    incoming.socket.resume();
+    incoming.resume();
+  };
+  // A handler may answer without having read all of it.
+  outgoing.once("close", drop);
   return new ReadableStream<Uint8Array>({
     start(controller) {
       incoming.on("data", (chunk: Uint8Array) => {
@@ -187,12 +195,7 @@ function bodyOf(incoming: IncomingMessage): ReadableStream<Uint8Array> {
       incoming.socket.resume();
       incoming.resume();
     },
-    cancel() {
-      // What still comes is read and dropped, so that the connection can carry the next request.
-      done = true;
-      incoming.socket.resume();
-      incoming.resume();
-    },
+    cancel: drop,
   }, new ByteLengthQueuingStrategy({ highWaterMark: BODY_AHEAD_BYTES }));
 }
 
