@@ -1,27 +1,30 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import {
+  create,
   type DescMessage,
   type DescMethodUnary,
   fromBinary,
   type MessageInitShape,
+  toBinary,
 } from "@bufbuild/protobuf";
 import { textOf, utf8 } from "../../src/base/bytes.ts";
 import { KV } from "../../src/gen/etcdserverpb/kv_pb.ts";
 import { Lease } from "../../src/gen/etcdserverpb/lease_pb.ts";
 import { Election, LeaderResponseSchema } from "../../src/gen/v3electionpb/v3election_pb.ts";
 import { Lock } from "../../src/gen/v3lockpb/v3lock_pb.ts";
-import { sleep } from "../harness/crash_server.ts";
+import { eventually } from "../harness/deadline.ts";
 import { ServerPair } from "../harness/differential.ts";
 import { findGoEtcd, startEtcd } from "../harness/etcd_process.ts";
 import { GrpcClient } from "../harness/grpc_client.ts";
+import { StreamClient } from "../harness/grpc_stream.ts";
 import { describeMessage } from "../harness/random_requests.ts";
 
 const go = findGoEtcd();
 const { leaseGrant, leaseRevoke } = Lease.method;
 const { lock, unlock } = Lock.method;
 const { campaign, proclaim, leader, observe, resign } = Election.method;
-const options = { timeout: 60_000 };
+const options = { timeout: 120_000 };
 
 test("locks and elections answer as etcd's do", {
   ...options,
@@ -74,11 +77,19 @@ test("locks and elections answer as etcd's do", {
   }
 });
 
-async function withServer(use: (client: GrpcClient) => Promise<void>): Promise<void> {
+/** Waits until a key is there: somebody waits for a lock or an election. */
+async function claimed(client: GrpcClient, key: string): Promise<void> {
+  await eventually(key, async () => {
+    const { response } = await client.call(KV.method.range, { key: utf8(key), countOnly: true });
+    return response!.count === 1n;
+  });
+}
+
+async function withServer(use: (client: GrpcClient, port: number) => Promise<void>): Promise<void> {
   const server = await startEtcd();
   const client = await GrpcClient.connect(server.port);
   try {
-    await use(client);
+    await use(client, server.port);
   } finally {
     await client.close();
     await server.stop();
@@ -91,14 +102,15 @@ test("a lock goes from one to the next in the order in which they came", options
     const order: string[] = [];
     const waiting: Promise<void>[] = [];
     for (let lease = 1n; lease <= 5n; lease += 1n) {
-      await client.call(leaseGrant, { ID: lease, TTL: 100n });
+      await client.call(leaseGrant, { ID: lease, TTL: 1_000n });
       waiting.push(
         client.call(lock, { name, lease }).then(({ response }) => {
           order.push(textOf(response!.key));
         }),
       );
-      await sleep(30);
+      await claimed(client, `l/${lease}`);
     }
+    await waiting[0];
     assert.deepEqual(order, ["l/1"]);
     // The holder's and a waiter's lease end; the others give the lock back.
     await client.call(leaseRevoke, { ID: 1n });
@@ -116,10 +128,10 @@ test("a lock goes from one to the next in the order in which they came", options
 test("Lock does not return a lock whose lease has ended while it waited", options, async () => {
   await withServer(async (client) => {
     const name = utf8("l");
-    for (const ID of [1n, 2n]) await client.call(leaseGrant, { ID, TTL: 100n });
+    for (const ID of [1n, 2n]) await client.call(leaseGrant, { ID, TTL: 1_000n });
     await client.call(lock, { name, lease: 1n });
     const waiting = client.call(lock, { name, lease: 2n });
-    await sleep(50);
+    await claimed(client, "l/2");
     await client.call(leaseRevoke, { ID: 2n });
     await client.call(unlock, { key: utf8("l/1") });
     const { status, message } = await waiting;
@@ -138,9 +150,11 @@ test("a client that gives up waiting for a lock or an election leaves no claim b
     ]);
     assert.equal(locked.status, "DeadlineExceeded");
     assert.equal(campaigned.status, "DeadlineExceeded");
-    await sleep(100);
-    const { response } = await client.call(KV.method.range, { key: utf8("n/"), rangeEnd: utf8("n0") });
-    assert.deepEqual(response!.kvs.map(({ key }) => textOf(key)), ["n/1"]);
+    await eventually("the claim to go", async () => {
+      const { response } = await client.call(KV.method.range, { key: utf8("n/"), rangeEnd: utf8("n0") });
+      assert.equal(textOf(response!.kvs[0]!.key), "n/1");
+      return response!.count === 1n;
+    });
   });
 });
 
@@ -156,27 +170,36 @@ test("Lock without a lease gets one of 60 s", options, async () => {
 });
 
 test("Observe tells who leads now, what is proclaimed and who comes next", options, async () => {
-  await withServer(async (client) => {
+  await withServer(async (client, port) => {
     const name = utf8("e");
-    for (const ID of [1n, 2n]) await client.call(leaseGrant, { ID, TTL: 100n });
-    const observed = client.call(
-      observe as unknown as DescMethodUnary<typeof observe.input, typeof observe.output>,
-      {
-        name,
-      },
-      { metadata: [["grpc-timeout", "900m"]] },
-    );
-    await sleep(50);
+    for (const ID of [1n, 2n]) await client.call(leaseGrant, { ID, TTL: 1_000n });
+    const streams = await StreamClient.connect(port);
+    const observed = streams.open(`/${observe.parent.typeName}/${observe.name}`);
+    const seen = async (): Promise<string> =>
+      textOf(fromBinary(LeaderResponseSchema, await observed.next()).kv!.value);
+    observed.send(toBinary(observe.input, create(observe.input, { name })));
+    observed.halfClose();
     const { response: won } = await client.call(campaign, { name, lease: 1n, value: utf8("first") });
+    assert.equal(await seen(), "first");
     const next = client.call(campaign, { name, lease: 2n, value: utf8("second") });
-    await sleep(50);
+    await claimed(client, "e/2");
     await client.call(proclaim, { leader: won!.leader!, value: utf8("still") });
-    await sleep(50);
+    assert.equal(await seen(), "still");
     await client.call(resign, { leader: won!.leader! });
     assert.equal((await next).status, "OK");
-    const { status, messages } = await observed;
-    assert.equal(status, "DeadlineExceeded");
-    const values = messages.map((bytes) => textOf(fromBinary(LeaderResponseSchema, bytes).kv!.value));
-    assert.deepEqual(values, ["first", "still", "second"]);
+    assert.equal(await seen(), "second");
+    observed.cancel();
+    await streams.close();
+  });
+});
+
+test("Observe ends at the deadline that its client has set", options, async () => {
+  await withServer(async (client) => {
+    const { status, messages } = await client.call(
+      observe as unknown as DescMethodUnary<typeof observe.input, typeof observe.output>,
+      { name: utf8("e") },
+      { metadata: [["grpc-timeout", "100m"]] },
+    );
+    assert.deepEqual([status, messages], ["DeadlineExceeded", []]);
   });
 });

@@ -166,7 +166,7 @@ export const badRequests: Readonly<Record<string, readonly BadRequest[]>> = {
       ...txn({ success: [nested([putOp(key)], [putOp(key)])] }),
       ...ok,
     },
-    { name: "a key deleted twice", ...txn({ success: [deleteOp(key), deleteOp(NUL, NUL)] }), ...ok },
+    { name: "a key deleted twice", ...txn({ success: [deleteOp(key), deleteOp(NUL, utf8("b"))] }), ...ok },
   ],
 
   "revisions, limits and ranges at their edges": [

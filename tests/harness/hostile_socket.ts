@@ -10,9 +10,9 @@ import {
   uint31At,
   uint32At,
 } from "../../src/http2/frames.ts";
+import { WAIT_MS_MAX } from "./deadline.ts";
 
 const KEPT_BYTES_MAX = 1 << 20;
-const CONNECT_TIMEOUT_MS = 5_000;
 const SETTINGS_ACK = Uint8Array.of(0, 0, 0, FRAME_SETTINGS, FLAG_ACK, 0, 0, 0, 0);
 
 export class HostileSocket {
@@ -43,7 +43,7 @@ export class HostileSocket {
   static connect(port: number): Promise<HostileSocket> {
     return new Promise((resolve, reject) => {
       const socket = connect({ host: "127.0.0.1", port, noDelay: true, allowHalfOpen: true });
-      const timer = setTimeout(() => socket.destroy(new Error("no connection")), CONNECT_TIMEOUT_MS);
+      const timer = setTimeout(() => socket.destroy(new Error("no connection")), WAIT_MS_MAX);
       socket.once("error", (error) => {
         clearTimeout(timer);
         reject(error);
@@ -105,7 +105,7 @@ export class HostileSocket {
   destroy(): Promise<boolean> {
     this.#socket.resume();
     this.#socket.destroy();
-    return this.until(() => false, CONNECT_TIMEOUT_MS);
+    return this.until(() => false, WAIT_MS_MAX);
   }
 
   /** Code and text of the GOAWAY that came, as "11 too many resets". */
