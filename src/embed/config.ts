@@ -6,6 +6,8 @@ import type { TlsFiles } from "./tls_files.ts";
 export interface EtcdConfig extends ServerConfig {
   /** "http://localhost:2379", "unix://name:port", … */
   readonly listenClientUrls: readonly string[];
+  /** When there are any, those of `listenClientUrls` serve HTTP/2 alone. */
+  readonly listenClientHttpUrls: readonly string[];
   readonly listenPeerUrls: readonly string[];
   readonly listenMetricsUrls: readonly string[];
   readonly advertisePeerUrls: readonly string[];

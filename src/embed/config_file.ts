@@ -3,6 +3,7 @@ import * as v from "valibot";
 import { textOf } from "../base/bytes.ts";
 import { FileError, type Files } from "../ports/files.ts";
 import { ConfigError } from "./config_error.ts";
+import { fileErrorText } from "./file_error_text.ts";
 import { type FlagName, flagTable, isFlagName } from "./flag_table.ts";
 import type { SettingsDraft } from "./flags.ts";
 
@@ -109,8 +110,8 @@ function readDocument(path: string, files: Files): Record<string, unknown> {
     document = parse(textOf(files.read(path, FILE_BYTES_MAX)));
   } catch (error) {
     if (error instanceof FileError) {
-      const reason = error.kind === "not found" ? "no such file or directory" : error.message;
-      throw new ConfigError(`open ${path}: ${reason}`);
+      const reason = error.kind === "not found" ? "no such file or directory" : fileErrorText(error);
+      throw new ConfigError(`${reason === "is a directory" ? "read" : "open"} ${path}: ${reason}`);
     }
     if (!(error instanceof YAMLError || error instanceof ReferenceError)) throw error;
     throw new ConfigError(`${path}: error converting YAML to JSON: yaml: ${firstLine(error.message)}`);

@@ -171,13 +171,12 @@ export class Etcd {
     }
     await this.server.start();
     log.info("configuring client listeners", { "listen-client-urls": config.listenClientUrls });
+    const isSplit = config.listenClientHttpUrls.length > 0;
     for (const port of portsOf(config.listenClientUrls)) {
-      const listener = await this.#listen(port, clientTls, this.#clientListenOptions());
-      this.#clientListeners.push(listener);
-      log.info("ready to serve client requests");
-      const fields = { traffic: "grpc+http", address: addressText(listener.address) };
-      if (port.secure) log.info("serving client traffic securely", fields);
-      if (port.plain) log.info("serving client traffic insecurely; this is strongly discouraged!", fields);
+      await this.#serveClients(port, clientTls, isSplit ? "grpc" : "grpc+http");
+    }
+    for (const port of portsOf(config.listenClientHttpUrls)) {
+      await this.#serveClients(port, clientTls, "http");
     }
     for (const port of portsOf(config.listenMetricsUrls)) {
       await this.#listen(port, clientTls, {
@@ -197,6 +196,26 @@ export class Etcd {
       "listen-client-urls": config.listenClientUrls,
       "listen-metrics-urls": config.listenMetricsUrls,
     });
+  }
+
+  /** A port for "grpc" takes no HTTP/1.1. One for "http" takes HTTP/2 as well: clients with TLS ask for it first. */
+  async #serveClients(
+    port: ListenPort,
+    tls: (() => ServerTlsOptions) | undefined,
+    traffic: "grpc" | "http" | "grpc+http",
+  ): Promise<void> {
+    const { log } = this.#options;
+    const { http1, http1Call, ...http2 } = this.#clientListenOptions();
+    const listener = await this.#listen(
+      port,
+      tls,
+      traffic === "grpc" ? http2 : { ...http2, http1: http1!, http1Call: http1Call! },
+    );
+    this.#clientListeners.push(listener);
+    log.info("ready to serve client requests");
+    const fields = { traffic, address: addressText(listener.address) };
+    if (port.secure) log.info("serving client traffic securely", fields);
+    if (port.plain) log.info("serving client traffic insecurely; this is strongly discouraged!", fields);
   }
 
   async #listen(
@@ -356,7 +375,12 @@ async function listenOn({ sockets }: Runtime, port: ListenPort, options: ListenO
  */
 async function probePorts(config: EtcdConfig, runtime: Runtime): Promise<void> {
   if (config.socketReusePort) return;
-  const urls = [...config.listenPeerUrls, ...config.listenClientUrls, ...config.listenMetricsUrls];
+  const urls = [
+    ...config.listenPeerUrls,
+    ...config.listenClientUrls,
+    ...config.listenClientHttpUrls,
+    ...config.listenMetricsUrls,
+  ];
   for (const port of portsOf(urls)) {
     const { address } = port;
     if (address.kind !== "tcp" || address.port === 0) continue;

@@ -76,8 +76,7 @@ const member = {
   "listen-client-http-urls": flag(
     urls,
     [],
-    "URLs to listen on for HTTP clients alone, which --listen-client-urls then no longer serves.",
-    unsupported("gRPC and HTTP share one port"),
+    "URLs to listen on for HTTP/1.1 clients, which --listen-client-urls then no longer serves.",
   ),
   "max-snapshots": flag(
     uint,
@@ -318,7 +317,6 @@ const profiling = {
     text,
     "basic",
     "'extensive' adds histograms of the time each RPC takes.",
-    noEffect("these histograms are not built yet"),
   ),
   "listen-metrics-urls": flag(urls, [], "URLs to listen on for /metrics, /health, /livez and /readyz alone."),
 } as const;

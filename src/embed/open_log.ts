@@ -3,6 +3,7 @@ import { FileError } from "../ports/files.ts";
 import type { LogLevel } from "../ports/log.ts";
 import type { Runtime } from "../ports/runtime.ts";
 import { ConfigError } from "./config_error.ts";
+import { fileErrorText } from "./file_error_text.ts";
 import type { Settings } from "./flag_table.ts";
 import { LogFile, type LogRotation } from "./log_file.ts";
 import { Logger, logLevels, type LogSink } from "./logger.ts";
@@ -67,7 +68,7 @@ function openSinks(
         sinks.push(new LogFile(output, files, () => clock.wallMs(), rotation));
       } catch (error) {
         if (!(error instanceof FileError)) throw error;
-        throw new ConfigError(`couldn't open sink ${JSON.stringify(output)}: ${error.message}`);
+        throw new ConfigError(`open sink ${JSON.stringify(output)}: open ${output}: ${fileErrorText(error)}`);
       }
     }
   }

@@ -63,12 +63,13 @@ export function resolveConfig(settings: Settings): EtcdConfig {
       defaults["warning-unary-request-duration"],
     unsafeNoFsync: settings["unsafe-no-fsync"],
     listenClientUrls: settings["listen-client-urls"],
+    listenClientHttpUrls: settings["listen-client-http-urls"],
     listenPeerUrls: settings["listen-peer-urls"],
     listenMetricsUrls: settings["listen-metrics-urls"],
     clientTls,
     peerTls,
     socketReusePort: settings["socket-reuse-port"],
-    maxConcurrentStreams: streams === STREAMS_UNLIMITED ? DEFAULT_STREAMS_MAX : streams,
+    maxConcurrentStreams: streams === STREAMS_UNLIMITED || streams === 0 ? DEFAULT_STREAMS_MAX : streams,
     grpcKeepaliveMinTimeMs: keepaliveMinTimeMs > 0 ? keepaliveMinTimeMs : GRPC_KEEPALIVE_MIN_TIME_MS,
     grpcKeepaliveIntervalMs: pings ? keepaliveIntervalMs : Infinity,
     grpcKeepaliveTimeoutMs: keepaliveTimeoutMs,
@@ -109,7 +110,7 @@ export function completeSettings(settings: Settings, defaultHost: string | undef
     "data-dir": settings["data-dir"] || `${settings.name}.etcd`,
     "initial-advertise-peer-urls": peerUrls,
     "initial-cluster": isNamed
-      ? peerUrls.map((url) => `${settings.name}=${url}`).join(",")
+      ? peerUrls.map((url) => `${settings.name || defaults.name}=${url}`).join(",")
       : settings["initial-cluster"],
     "advertise-client-urls": advertise(
       settings["listen-client-urls"],
@@ -189,12 +190,20 @@ function tlsFiles(settings: Settings, side: "" | "peer-"): TlsFiles | undefined 
 function checkTlsUrls(settings: Settings, client: TlsFiles | undefined, peer: TlsFiles | undefined): void {
   const peerUrl = settings["listen-peer-urls"].find(isSecure);
   if (peer === undefined && peerUrl !== undefined) {
+    const { host } = new URL(peerUrl);
+    throw new ConfigError(`cannot listen on TLS for ${host}: KeyFile and CertFile are not presented`);
+  }
+  const clientUrls = [...settings["listen-client-urls"], ...settings["listen-client-http-urls"]];
+  const twice = settings["listen-client-http-urls"].find((url) =>
+    settings["listen-client-urls"].includes(url)
+  );
+  if (twice !== undefined) {
     throw new ConfigError(
-      `TLS key/cert (--peer-cert-file, --peer-key-file) must be provided for peer url ${peerUrl} with HTTPS scheme`,
+      `cannot bind both --listen-client-urls and --listen-client-http-urls on the same url ${twice}`,
     );
   }
   if (client !== undefined) return;
-  const url = settings["listen-client-urls"].find(isSecure);
+  const url = clientUrls.find(isSecure);
   if (url !== undefined) {
     throw new ConfigError(
       `TLS key/cert (--cert-file, --key-file) must be provided for client url ${url} with HTTPS scheme`,

@@ -1,3 +1,4 @@
+import { FileError } from "../ports/files.ts";
 import type { Log } from "../ports/log.ts";
 import type { Runtime } from "../ports/runtime.ts";
 import { DEFAULT_QUOTA_BYTES } from "../server/config.ts";
@@ -6,11 +7,13 @@ import { walExists } from "../wal/segment.ts";
 import { GIT_SHA, goArch, runtimeVersion } from "./build_info.ts";
 import type { EtcdConfig } from "./config.ts";
 import { ConfigError } from "./config_error.ts";
+import { fileErrorText } from "./file_error_text.ts";
 import { Etcd } from "./etcd.ts";
 import { formatFeatureGates } from "./feature_gates.ts";
 import { type FlagName, type Settings } from "./flag_table.ts";
 import { formatGoDuration } from "./go_duration.ts";
 import { checkNewCluster, completeSettings, resolveConfig } from "./resolve.ts";
+import { isSecure } from "./urls.ts";
 
 const GIB = 1024 ** 3;
 /** Beyond these etcd warns. */
@@ -51,11 +54,14 @@ export async function startMember({ settings: given, runtime, log, onFatal }: Me
   if (config.maxRequestBytes > REQUEST_BYTES_ADVISED) {
     log.warn("exceeded recommended request limit", {
       "max-request-bytes": config.maxRequestBytes,
+      "max-request-size": bytesText(config.maxRequestBytes),
       "recommended-request-bytes": REQUEST_BYTES_ADVISED,
+      "recommended-request-size": bytesText(REQUEST_BYTES_ADVISED),
     });
   }
   log.info("starting an etcd server", startFields(settings, config, initialized, runtime));
   noteQuota(config.quotaBackendBytes, log);
+  noteIgnored(settings, log);
   return Etcd.start({ config, runtime, log, onFatal });
 }
 
@@ -65,7 +71,7 @@ function changed(before: Settings, after: Settings, name: FlagName): boolean {
 
 /** Says what the data directory is, and complains of strangers in it and of others who may read it. */
 function noteDataDir(dataDir: string, { files }: Runtime, log: Log): void {
-  const names = files.exists(dataDir) ? files.list(dataDir) : [];
+  const names = namesIn(dataDir, files);
   for (const name of names) {
     if (name === "member" || name === "proxy") continue;
     log.warn("found invalid file under data directory", { filename: name, "data-dir": dataDir });
@@ -91,6 +97,18 @@ function noteDataDir(dataDir: string, { files }: Runtime, log: Log): void {
   }
 }
 
+function namesIn(dataDir: string, files: Runtime["files"]): string[] {
+  try {
+    return files.exists(dataDir) ? files.list(dataDir) : [];
+  } catch (error) {
+    if (!(error instanceof FileError)) throw error;
+    throw new ConfigError("failed to list data directory", {
+      dir: dataDir,
+      error: `readdirent ${dataDir}: ${fileErrorText(error)}`,
+    });
+  }
+}
+
 /** "drwxr-x---" of 0o750. */
 function modeText(mode: number, type: string): string {
   return type + [..."rwxrwxrwx"].map((letter, i) => (mode & (0o400 >> i)) === 0 ? "-" : letter).join("");
@@ -103,16 +121,76 @@ function noteQuota(bytes: number, log: Log): void {
     log.info("enabled backend quota with default value", {
       "quota-name": "v3-applier",
       "quota-size-bytes": DEFAULT_QUOTA_BYTES,
+      "quota-size": bytesText(DEFAULT_QUOTA_BYTES),
     });
   } else {
     if (bytes > QUOTA_BYTES_ADVISED) {
       log.warn("quota exceeds the maximum value", {
         "quota-name": "v3-applier",
         "quota-size-bytes": bytes,
+        "quota-size": bytesText(bytes),
         "quota-maximum-size-bytes": QUOTA_BYTES_ADVISED,
+        "quota-maximum-size": bytesText(QUOTA_BYTES_ADVISED),
       });
     }
-    log.info("enabled backend quota", { "quota-name": "v3-applier", "quota-size-bytes": bytes });
+    log.info("enabled backend quota", {
+      "quota-name": "v3-applier",
+      "quota-size-bytes": bytes,
+      "quota-size": bytesText(bytes),
+    });
+  }
+}
+
+const SIZE_UNITS = ["B", "kB", "MB", "GB", "TB", "PB"] as const;
+
+/** A size for people, in powers of 1,000: "2.1 GB" of 2147483648. */
+export function bytesText(bytes: number): string {
+  if (bytes < 10) return `${bytes} B`;
+  const power = Math.min(Math.floor(Math.log10(bytes) / 3 + 1e-12), SIZE_UNITS.length - 1);
+  const value = Math.floor(bytes / 1_000 ** power * 10 + 0.5) / 10;
+  // Go rounds a half to the even number: 10.5 to 10.
+  const text = value < 10
+    ? value.toFixed(1)
+    : `${value % 1 === 0.5 ? 2 * Math.round(value / 2) : Math.round(value)}`;
+  return `${text} ${SIZE_UNITS[power]}`;
+}
+
+const PROGRESS_INTERVAL_MS_MIN = 100;
+
+/** Says which settings are not taken as they are. */
+function noteIgnored(settings: Settings, log: Log): void {
+  const interval = settings["watch-progress-notify-interval"];
+  if (interval > 0 && interval < PROGRESS_INTERVAL_MS_MIN) {
+    log.warn("adjusting watch progress notify interval to minimum period", {
+      "min-watch-progress-notify-interval": formatGoDuration(PROGRESS_INTERVAL_MS_MIN),
+    });
+  }
+  for (const url of settings["listen-peer-urls"].filter((url) => !isSecure(url))) {
+    if (settings["peer-cert-file"] !== "" || settings["peer-key-file"] !== "") {
+      log.warn("scheme is HTTP while key and cert files are present; ignoring key and cert files", {
+        "peer-url": url,
+      });
+    }
+    if (settings["peer-client-cert-auth"]) {
+      log.warn(
+        "scheme is HTTP while --peer-client-cert-auth is enabled; ignoring client cert auth for this URL",
+        { "peer-url": url },
+      );
+    }
+  }
+  const clientUrls = [...settings["listen-client-urls"], ...settings["listen-client-http-urls"]];
+  for (const url of clientUrls.filter((url) => !isSecure(url))) {
+    if (settings["cert-file"] !== "" || settings["key-file"] !== "") {
+      log.warn("scheme is http or unix while key and cert files are present; ignoring key and cert files", {
+        "client-url": url,
+      });
+    }
+    if (settings["client-cert-auth"]) {
+      log.warn(
+        "scheme is http or unix while --client-cert-auth is enabled; ignoring client cert auth for this URL",
+        { "client-url": url },
+      );
+    }
   }
 }
 

@@ -37,9 +37,7 @@ export function validateSettings(settings: Settings, log: Log): void {
   ) {
     throw new ConfigError(
       "distributed tracing configurition is not valid: (tracing sampling rate must be " +
-        `${
-          settings["distributed-tracing-sampling-rate"] < 0 ? "positive" : "less than or equal to 1000000"
-        })`,
+        `${settings["distributed-tracing-sampling-rate"] < 0 ? "positive" : "less than 1000000"})`,
     );
   }
   checkGates(settings, log);
@@ -204,7 +202,6 @@ function checkTlsVersions(settings: Settings): void {
 function checkLimits(settings: Settings): void {
   atLeast(settings, "max-txn-ops", 1);
   atLeast(settings, "max-request-bytes", 1);
-  atLeast(settings, "max-concurrent-streams", 1);
   atLeast(settings, "backend-batch-limit", 0);
   atLeast(settings, "backend-batch-interval", 0);
   atLeast(settings, "grpc-keepalive-min-time", 0);

@@ -59,7 +59,7 @@ export class AutoCompactor {
       this.#compactor.done(revision, clock.monotonicMs());
       log.info(`completed auto ${this.#mode} compaction`, {
         revision,
-        took: `${clock.monotonicMs() - now}ms`,
+        took: `${(clock.monotonicMs() - now).toFixed(3)}ms`,
       });
     }
     if (this.#compactor instanceof PeriodicCompactor) {

@@ -101,7 +101,10 @@ export async function bootstrap(
       batchIntervalMs: config.backendBatchIntervalMs,
       batchLimit: config.backendBatchLimit,
     });
-    log.info("opened backend db", { path: backendPath, took: `${clock.monotonicMs() - startedMs}ms` });
+    log.info("opened backend db", {
+      path: backendPath,
+      took: `${(clock.monotonicMs() - startedMs).toFixed(3)}ms`,
+    });
     const walOptions = {
       unsafeNoSync: config.unsafeNoFsync,
       timing: {

@@ -396,7 +396,7 @@ export class EtcdServer {
     log.info("finished defragmentation", {
       "current-db-size-bytes": this.backend.sizeBytes,
       "current-db-size-bytes-diff": this.backend.sizeBytes - before,
-      took: `${tookMs}ms`,
+      took: `${tookMs.toFixed(3)}ms`,
     });
   }
 
@@ -433,7 +433,7 @@ export class EtcdServer {
       this.#compacting = false;
       log.info("finished scheduled compaction", {
         "compact-revision": report?.compactRevision,
-        took: `${tookMs}ms`,
+        took: `${tookMs.toFixed(3)}ms`,
         hash: report?.hash.hash,
         "current-db-size-bytes": this.backend.sizeBytes,
         "current-db-size-in-use-bytes": this.backend.inUseBytes,

@@ -39,6 +39,7 @@ test("completeSettings advertises the default host when the member listens every
 test("resolveConfig puts values in the place of those that stand for others", () => {
   const config = resolveConfig(settings({}));
   assert.equal(config.maxConcurrentStreams, 10_000);
+  assert.equal(resolveConfig(settings({ "max-concurrent-streams": 0 })).maxConcurrentStreams, 10_000);
   assert.equal(config.backendBatchIntervalMs, 100);
   assert.equal(config.backendBatchLimit, 10_000);
   assert.equal(config.grpcKeepaliveIntervalMs, 7_200_000);

@@ -7,11 +7,14 @@ import { fileURLToPath } from "node:url";
 import { startEtcd, type StartEtcdOptions } from "../../mod.ts";
 import { utf8 } from "../../src/base/bytes.ts";
 import type { Etcd } from "../../src/embed/etcd.ts";
+import { bytesText } from "../../src/embed/start.ts";
+import { Maintenance } from "../../src/gen/etcdserverpb/maintenance_pb.ts";
 import type { Log, LogFields } from "../../src/ports/log.ts";
 import { type ClientTlsOptions, type SocketAddress, SocketError } from "../../src/ports/sockets.ts";
 import { loadRuntime } from "../../src/runtime/detect.ts";
 import { WAIT_MS_MAX, within } from "../harness/deadline.ts";
 import { freePort } from "../harness/etcd_process.ts";
+import { GrpcClient } from "../harness/grpc_client.ts";
 import { pem, Received } from "../runtime/support.ts";
 
 const { sockets } = await loadRuntime();
@@ -197,6 +200,87 @@ test("a metrics port serves metrics and health, and nothing else", async () => {
       assert.equal((await ask(metrics, path))?.status, 404, path);
     }
   });
+});
+
+test("with URLs for HTTP clients, those for all clients serve gRPC alone", async () => {
+  const port = await freePort();
+  const http: SocketAddress = { kind: "tcp", host: "127.0.0.1", port };
+  await withEtcd({ listenClientHttpUrls: [`http://127.0.0.1:${port}`] }, async (etcd) => {
+    for (const path of ["/health", "/version", "/metrics"]) {
+      assert.equal((await ask(http, path))?.status, 200, path);
+      assert.equal(await ask(portOf(etcd), path), undefined, path);
+    }
+    const client = await GrpcClient.connect(Number(etcd.clientAddresses[0]!.split(":").at(-1)));
+    assert.equal((await client.call(Maintenance.method.status, {})).status, "OK");
+    await client.close();
+  });
+});
+
+test("startEtcd says which settings are not taken as they are", async () => {
+  const { log, lines } = collectingLog();
+  const options = {
+    log,
+    clientCertAuth: true,
+    peerClientCertAuth: true,
+    watchProgressNotifyInterval: "1ms",
+    quotaBackendBytes: 9_000_000_000,
+    maxRequestBytes: 20_000_000,
+  };
+  await withEtcd(options, async () => {});
+  const warnings = lines.filter(({ level }) => level === "warn");
+  const said = (part: string): LogFields => {
+    const { msg: _, level: __, ...fields } = warnings.find(({ msg }) => msg.includes(part)) ?? {};
+    return fields;
+  };
+  assert.deepEqual(said("while --client-cert-auth is enabled"), { "client-url": "http://127.0.0.1:0" });
+  assert.deepEqual(said("while --peer-client-cert-auth is enabled"), { "peer-url": "http://127.0.0.1:0" });
+  assert.deepEqual(said("adjusting watch progress"), { "min-watch-progress-notify-interval": "100ms" });
+  assert.deepEqual(said("quota exceeds the maximum value"), {
+    "quota-name": "v3-applier",
+    "quota-size-bytes": 9_000_000_000,
+    "quota-size": "9.0 GB",
+    "quota-maximum-size-bytes": 8_589_934_592,
+    "quota-maximum-size": "8.6 GB",
+  });
+  assert.deepEqual(said("exceeded recommended request limit"), {
+    "max-request-bytes": 20_000_000,
+    "max-request-size": "20 MB",
+    "recommended-request-bytes": 10_485_760,
+    "recommended-request-size": "10 MB",
+  });
+});
+
+test("bytesText prints sizes as etcd does", () => {
+  const texts = [
+    0,
+    9,
+    10,
+    999,
+    1_000,
+    9_949,
+    9_950,
+    10_485_760,
+    11_500_000,
+    20_000_000,
+    2 ** 31,
+    9e9,
+    8 * 2 ** 30,
+  ].map(bytesText);
+  assert.deepEqual(texts, [
+    "0 B",
+    "9 B",
+    "10 B",
+    "999 B",
+    "1.0 kB",
+    "9.9 kB",
+    "10 kB",
+    "10 MB",
+    "12 MB",
+    "20 MB",
+    "2.1 GB",
+    "9.0 GB",
+    "8.6 GB",
+  ]);
 });
 
 test("a unix socket serves clients", async () => {

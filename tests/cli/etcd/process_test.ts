@@ -138,6 +138,21 @@ test("etcd serves until SIGTERM, ends by that signal, and says why it cannot sta
   });
 });
 
+test("etcd says in the system's words which file it cannot use", async () => {
+  await withDirectory(async (directory) => {
+    const outcomes = await Promise.all(
+      [["--log-outputs=none/etcd.log"], ["--config-file=/"], ["--data-dir=/dev/null"]]
+        .map((args) => new Command(args, directory).ended),
+    );
+    assert.deepEqual(outcomes.map(({ status }) => status), [1, 1, 1]);
+    assert.deepEqual(outcomes.map(({ err }) => [lastLine(err)["msg"], lastLine(err)["error"]]), [
+      ["failed to verify flags", `open sink "none/etcd.log": open none/etcd.log: no such file or directory`],
+      ["failed to verify flags", "read /: is a directory"],
+      ["failed to list data directory", "readdirent /dev/null: not a directory"],
+    ]);
+  });
+});
+
 test("etcd warns of a data directory that others may read, and of strangers in it", async () => {
   await withDirectory(async (directory) => {
     mkdirSync(join(directory, "open", "lost+found"), { recursive: true });
