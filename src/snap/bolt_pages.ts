@@ -11,7 +11,7 @@ import {
   writePageHeader,
   writeUint64,
 } from "./bolt_format.ts";
-import { PAGE_BYTES, type PageSink } from "./bolt_tree.ts";
+import { LEAF_BYTES_MAX, PAGE_BYTES, type PageSink } from "./bolt_tree.ts";
 
 /** Room for a slice of records to become pages. */
 const OUT_BYTES = 256 * 1024;
@@ -44,11 +44,11 @@ export class PageWriter implements PageSink {
   readonly out = new ByteWriter(OUT_BYTES);
   nextPage: number;
   /** Elements of the page that is being filled; their offsets count from where its keys and values begin. */
-  readonly #elements = new Uint8Array(PAGE_BYTES);
+  readonly #elements = new Uint8Array(LEAF_BYTES_MAX);
   readonly #elementsView = new DataView(this.#elements.buffer);
   #elementsBytes = 0;
   /** Its keys and values. */
-  readonly #data = new ByteWriter(PAGE_BYTES);
+  readonly #data = new ByteWriter(LEAF_BYTES_MAX);
   /** Of the bytes of `out`, which move when it grows. */
   #outView = new DataView(this.out.bytes.buffer);
 

@@ -5,6 +5,12 @@ import { BRANCH_PAGE, ELEMENT_BYTES, LEAF_PAGE, PAGE_HEADER_BYTES } from "./bolt
 export const PAGE_BYTES = 4096;
 
 /**
+ * A leaf is closed when it is this full: bbolt lets any page run over the next ones, and reads it as one. Of pages of
+ * 4 KiB a fifth would stay empty with values of 1 KiB; so it is 2 %, and less to hash and to send.
+ */
+export const LEAF_BYTES_MAX = 8 * PAGE_BYTES;
+
+/**
  * A branch page has this many children before it is closed, however long the keys; it then runs over several
  * pages. bbolt cannot delete from below a branch with a single child.
  */
@@ -25,7 +31,7 @@ export interface PageSink {
 
 /**
  * One tree of a bbolt file from records that come in the order of their keys. A page is closed as soon as it is
- * full, children before their parent, so that what is kept is one unfinished branch page per level, however
+ * full (a leaf is several pages long), children before their parent, so that what is kept is one unfinished branch page per level, however
  * large the tree.
  *
  * Example: of leaves A, B, C, D, E and branches that hold three children, the pages come out in the order
@@ -33,18 +39,21 @@ export interface PageSink {
  */
 export class BoltTree {
   readonly #sink: PageSink;
+  readonly #leafBytesMax: number;
   readonly #branches: Branch[] = [];
   #leafBytes = PAGE_HEADER_BYTES;
   #leafKey: Uint8Array | undefined;
 
-  constructor(sink: PageSink) {
+  /** A leaf of more than `leafBytesMax`, which is `LEAF_BYTES_MAX` at most, has a single record. */
+  constructor(sink: PageSink, leafBytesMax: number) {
     this.#sink = sink;
+    this.#leafBytesMax = leafBytesMax;
   }
 
   /** Adds a record past all before it. `key[0, keyLength)` is the key, which is not empty. */
   add(key: Uint8Array, keyLength: number, value: Uint8Array, flags = 0): void {
     const bytes = ELEMENT_BYTES + keyLength + value.length;
-    if (this.#leafKey !== undefined && this.#leafBytes + bytes > PAGE_BYTES) this.#closeLeaf();
+    if (this.#leafKey !== undefined && this.#leafBytes + bytes > this.#leafBytesMax) this.#closeLeaf();
     this.#leafKey ??= key.slice(0, keyLength);
     this.#leafBytes += bytes;
     this.#sink.leafElement(flags, key, keyLength, value);

@@ -1,7 +1,7 @@
 import { assert } from "../base/assert.ts";
 import { BUCKET_ELEMENT, BUCKET_HEADER_BYTES, writeUint64 } from "./bolt_format.ts";
 import { PageCounter, PageWriter } from "./bolt_pages.ts";
-import { BoltTree, PAGE_BYTES, type PageSink } from "./bolt_tree.ts";
+import { BoltTree, LEAF_BYTES_MAX, PAGE_BYTES, type PageSink } from "./bolt_tree.ts";
 
 const FREELIST_PAGE_NUMBER = 2;
 const FIRST_TREE_PAGE = 3;
@@ -38,6 +38,7 @@ export interface BoltBucket {
  */
 export class BoltWriter {
   readonly #buckets: readonly BoltBucket[];
+  readonly #leafBytesMax: number;
   readonly #counter = new PageCounter(FIRST_TREE_PAGE);
   readonly #pages = new PageWriter(0);
   #pass: Pass;
@@ -46,10 +47,11 @@ export class BoltWriter {
   /** Bytes at the beginning of the output that have been handed over. */
   #taken = 0;
 
-  /** `buckets` are in byte order of their names. */
-  constructor(buckets: readonly BoltBucket[]) {
+  /** `buckets` are in byte order of their names; `leafBytesMax` is as for `BoltTree`. */
+  constructor(buckets: readonly BoltBucket[], leafBytesMax = LEAF_BYTES_MAX) {
     this.#buckets = buckets;
-    this.#pass = new Pass(buckets, this.#counter);
+    this.#leafBytesMax = leafBytesMax;
+    this.#pass = new Pass(buckets, this.#counter, leafBytesMax);
   }
 
   /** One slice of the first pass; true when it is over and `sizeBytes` is known. */
@@ -87,7 +89,7 @@ export class BoltWriter {
     this.#pages.metaPage({ ...meta, transaction: TRANSACTION - 1 });
     this.#pages.freelistPage();
     for (const bucket of this.#buckets) bucket.rewind();
-    this.#pass = new Pass(this.#buckets, this.#pages);
+    this.#pass = new Pass(this.#buckets, this.#pages, this.#leafBytesMax);
   }
 
   /** One slice of the second pass. */
@@ -118,13 +120,15 @@ export class BoltWriter {
 class Pass {
   readonly #buckets: readonly BoltBucket[];
   readonly #sink: PageSink;
+  readonly #leafBytesMax: number;
   readonly #roots: number[] = [];
   #tree: BoltTree;
 
-  constructor(buckets: readonly BoltBucket[], sink: PageSink) {
+  constructor(buckets: readonly BoltBucket[], sink: PageSink, leafBytesMax: number) {
     this.#buckets = buckets;
     this.#sink = sink;
-    this.#tree = new BoltTree(sink);
+    this.#leafBytesMax = leafBytesMax;
+    this.#tree = new BoltTree(sink, leafBytesMax);
   }
 
   /** One slice; the page of the root when all is done. */
@@ -134,7 +138,7 @@ class Pass {
     const tree = this.#tree;
     if (bucket.slice(bytesMax, (key, keyLength, value) => tree.add(key, keyLength, value))) return undefined;
     this.#roots.push(tree.finish());
-    this.#tree = new BoltTree(this.#sink);
+    this.#tree = new BoltTree(this.#sink, this.#leafBytesMax);
     return undefined;
   }
 

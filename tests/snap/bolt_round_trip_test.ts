@@ -3,24 +3,30 @@ import { test } from "node:test";
 import { compareBytes, utf8 } from "../../src/base/bytes.ts";
 import { Prng } from "../../src/base/prng.ts";
 import type { BoltRecord } from "../../src/snap/bolt_reader.ts";
+import { LEAF_BYTES_MAX, PAGE_BYTES } from "../../src/snap/bolt_tree.ts";
 import { type Buckets, readBolt, writeBolt, writerOf } from "./support.ts";
 
 const SEEDS = 40;
+const LEAVES = [PAGE_BYTES, LEAF_BYTES_MAX];
 
 test("BoltReader reads what BoltWriter writes, whatever the buckets", () => {
   for (let seed = 1; seed <= SEEDS; seed += 1) {
     const buckets = randomBuckets(new Prng(seed));
-    const bytes = writeBolt(buckets, 1 + new Prng(seed).below(100_000));
-    assertSame(readBolt(bytes), buckets, `seed ${seed}`);
+    for (const leafBytes of LEAVES) {
+      const bytes = writeBolt(buckets, 1 + new Prng(seed).below(100_000), leafBytes);
+      assertSame(readBolt(bytes), buckets, `seed ${seed}, leaves of ${leafBytes}`);
+    }
   }
 });
 
 test("BoltWriter knows the size of its file beforehand", () => {
   for (let seed = 1; seed <= SEEDS; seed += 1) {
     const buckets = randomBuckets(new Prng(seed));
-    const writer = writerOf(buckets);
-    while (!writer.measure());
-    assert.equal(writer.sizeBytes, writeBolt(buckets).length, `seed ${seed}`);
+    for (const leafBytes of LEAVES) {
+      const writer = writerOf(buckets, leafBytes);
+      while (!writer.measure());
+      assert.equal(writer.sizeBytes, writeBolt(buckets, 4096, leafBytes).length, `seed ${seed}`);
+    }
   }
 });
 
@@ -31,6 +37,16 @@ test("BoltWriter writes a tree of several levels", () => {
   );
   const buckets = new Map([["key", records]]);
   assertSame(readBolt(writeBolt(buckets)), buckets, "30,000 records");
+});
+
+test("BoltWriter leaves little of a leaf empty", () => {
+  const records = Array.from(
+    { length: 3000 },
+    (_, i) => record(String(i).padStart(17, "0"), "v".repeat(1100)),
+  );
+  const bytes = writeBolt(new Map([["key", records]]), 4096, LEAF_BYTES_MAX);
+  const least = records.length * (16 + 17 + 1100);
+  assert.ok(bytes.length < least * 1.05, `${bytes.length} bytes for ${least}`);
 });
 
 test("BoltWriter gives every branch two children at least", () => {
