@@ -11,6 +11,7 @@ import { FetchExchange } from "../http2/fetch_adapter.ts";
 import { http2Options, ServerConnection } from "../http2/connection.ts";
 import { FlushQueue } from "../http2/flush_queue.ts";
 import { hexId } from "../base/bytes.ts";
+import { plainText } from "../gateway/plain_answers.ts";
 import { HostWhitelist } from "../gateway/host_whitelist.ts";
 import { JsonGateway } from "../gateway/json_gateway.ts";
 import { peerHandler } from "../peer/handler.ts";
@@ -127,6 +128,7 @@ export class Etcd {
       json: this.#json,
       connect,
       origins: config.cors,
+      process: runtime.process,
       renderMetrics: metricsRenderer({
         server,
         methods: this.methods,
@@ -184,7 +186,7 @@ export class Etcd {
         http1: (request, { peer }) =>
           METRICS_PATH.test(new URL(request.url).pathname)
             ? this.#app.fetch(request, { peer, httpVersion: "1.1" })
-            : new Response("404 page not found\n", { status: 404 }),
+            : new Response("404 page not found\n", { status: 404, headers: plainText }),
       });
       log.info("serving metrics", { address: port.url });
     }

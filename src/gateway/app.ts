@@ -1,13 +1,16 @@
 import { Hono } from "hono";
 import type { UniversalHandler } from "@connectrpc/connect/protocol";
 import { serveConnect } from "../grpc/connect_bridge.ts";
+import type { Process } from "../ports/process.ts";
 import type { PeerInfo } from "../ports/sockets.ts";
 import type { EtcdServer } from "../server/server.ts";
 import { SERVER_VERSION, STORAGE_VERSION } from "../server/version.ts";
 import { OriginPolicy } from "./cors.ts";
+import { debugVars } from "./debug_vars.ts";
 import { healthRoutes } from "./health.ts";
 import { serveJsonFetch } from "./json_fetch.ts";
 import type { JsonGateway } from "./json_gateway.ts";
+import { notFound, onlyGet } from "./plain_answers.ts";
 
 export interface GatewayOptions {
   readonly server: EtcdServer;
@@ -16,6 +19,7 @@ export interface GatewayOptions {
   readonly json: JsonGateway | undefined;
   /** etcd's --cors. */
   readonly origins: readonly string[];
+  readonly process: Process;
   /** The metrics in Prometheus's text format. */
   readonly renderMetrics: () => string;
 }
@@ -27,7 +31,7 @@ export interface GatewayEnv {
 
 /** What the client port serves beside gRPC: health, metrics and version, Connect and gRPC-Web, JSON. */
 export function gatewayApp(options: GatewayOptions): Hono<GatewayEnv> {
-  const { server, connect, json, renderMetrics } = options;
+  const { server, connect, json, process, renderMetrics } = options;
   const policy = new OriginPolicy(options.origins);
   const app = new Hono<GatewayEnv>();
   app.use(async (context, next) => {
@@ -38,22 +42,29 @@ export function gatewayApp(options: GatewayOptions): Hono<GatewayEnv> {
     if (origin !== null) policy.apply(context.res.headers, origin);
     return undefined;
   });
-  app.get("/version", (context) => {
+  app.all("/version", (context) => {
     const decided = server.cluster.version !== undefined;
-    return context.json({
+    return onlyGet(context) ?? context.json({
       etcdserver: SERVER_VERSION,
       etcdcluster: server.cluster.version ?? "not_decided",
       storage: decided ? STORAGE_VERSION : "unknown",
     });
   });
-  app.get("/metrics", (context) => {
-    context.header("content-type", "text/plain; version=0.0.4; charset=utf-8");
+  app.all("/metrics", (context) => {
+    context.header("content-type", "text/plain; version=0.0.4; charset=utf-8; escaping=underscores");
     return context.body(renderMetrics());
+  });
+  app.all("/debug/vars", (context) => {
+    context.header("content-type", "application/json; charset=utf-8");
+    return context.body(debugVars(server, process));
   });
   healthRoutes(app, server);
   if (json !== undefined) {
     for (const path of ["/v3/*", "/v3beta/*"]) {
-      app.all(path, (context) => serveJsonFetch(json, context.req.raw, context.env.peer));
+      app.all(path, (context) => {
+        if (!context.req.path.startsWith(path.slice(0, -1))) return context.notFound(); // The bare "/v3".
+        return serveJsonFetch(json, context.req.raw, context.env.peer);
+      });
     }
   }
   app.all("/:service/:method", (context) => {
@@ -61,6 +72,6 @@ export function gatewayApp(options: GatewayOptions): Hono<GatewayEnv> {
     if (handler === undefined) return context.notFound();
     return serveConnect(handler, context.req.raw, context.env.httpVersion, context.env.peer);
   });
-  app.notFound((context) => context.text("404 page not found\n", 404));
+  app.notFound((context) => notFound(context, json !== undefined));
   return app;
 }

@@ -4,6 +4,7 @@ import { AlarmType } from "../gen/etcdserverpb/maintenance_pb.ts";
 import type { EtcdServer } from "../server/server.ts";
 import { wireErrors } from "../services/error_table.ts";
 import type { GatewayEnv } from "./app.ts";
+import { onlyGet, plainText } from "./plain_answers.ts";
 
 type Check = (server: EtcdServer) => Promise<void> | void;
 
@@ -36,13 +37,6 @@ export function healthRoutes(app: Hono<GatewayEnv>, server: EtcdServer): void {
     }
   }
 }
-
-function onlyGet(context: Context<GatewayEnv>): Response | undefined {
-  if (context.req.method === "GET") return undefined;
-  return context.text("Method Not Allowed\n", 405, { Allow: "GET", ...plainText });
-}
-
-const plainText = { "content-type": "text/plain; charset=utf-8", "x-content-type-options": "nosniff" };
 
 /** The older check: one JSON object that says "true" or why not. */
 async function health(context: Context<GatewayEnv>, server: EtcdServer): Promise<Response> {

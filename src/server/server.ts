@@ -26,7 +26,7 @@ import type { Store } from "../mvcc/store.ts";
 import { WatchHub } from "../mvcc/watch_hub.ts";
 import { nextTurn, type Timer } from "../ports/clock.ts";
 import { decodeConfChange } from "../raft/conf_change_wire.ts";
-import type { RawNode } from "../raft/raw_node.ts";
+import type { RawNode, Status } from "../raft/raw_node.ts";
 import type { SoftState } from "../raft/ready.ts";
 import { type Entry, EntryType } from "../raft/types.ts";
 import type { Alarm, Alarms } from "./alarms.ts";
@@ -239,6 +239,10 @@ export class EtcdServer {
 
   get appliedIndex(): RaftIndex {
     return this.#node.appliedIndex;
+  }
+
+  raftStatus(): Status {
+    return this.#node.status();
   }
 
   get pendingProposals(): number {

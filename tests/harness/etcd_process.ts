@@ -30,6 +30,8 @@ export interface ServerOptions {
   readonly flags?: readonly string[];
   /** A data directory to go on with; a new one otherwise, which `stop` removes. */
   readonly dataDir?: string;
+  /** Where /health is, when the flags put HTTP on a port of its own. */
+  readonly httpPort?: number;
 }
 
 /** An etcd that serves clients on a port of 127.0.0.1. */
@@ -87,10 +89,10 @@ export class EtcdProcess {
   }
 
   /** Resolves when the server says that it is healthy. Throws, with what it printed, when it is not to be. */
-  async ready(): Promise<void> {
+  async ready(httpPort = this.port): Promise<void> {
     const deadlineMs = performance.now() + WAIT_MS_MAX;
     while (this.alive && performance.now() < deadlineMs) {
-      const answer = await httpGet(this.port, "/health", HEALTH_TIMEOUT_MS).catch(() => undefined);
+      const answer = await httpGet(httpPort, "/health", HEALTH_TIMEOUT_MS).catch(() => undefined);
       if (answer?.status === 200) return;
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
@@ -170,7 +172,7 @@ async function start(command: string, args: readonly string[], options: ServerOp
   const port = await freePort();
   const flags = [...flagsFor(dataDir, port, await freePort()), ...options.flags ?? []];
   const server = new EtcdProcess(command, [...args, ...flags], port, dataDir, options.dataDir === undefined);
-  await server.ready();
+  await server.ready(options.httpPort);
   return server;
 }
 
