@@ -1,5 +1,5 @@
 import { formatFeatureGates, type GateSettings, parseFeatureGates, parseGoBool } from "./feature_gates.ts";
-import { formatGoDuration, parseGoDuration } from "./go_duration.ts";
+import { formatGoDuration, parseGoDuration } from "../base/go_duration.ts";
 import { parseUrls } from "./urls.ts";
 
 /** What the value of a flag is, and how it is read and written. */

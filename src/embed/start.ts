@@ -11,7 +11,7 @@ import { fileErrorText } from "./file_error_text.ts";
 import { Etcd } from "./etcd.ts";
 import { formatFeatureGates } from "./feature_gates.ts";
 import { type FlagName, type Settings } from "./flag_table.ts";
-import { formatGoDuration } from "./go_duration.ts";
+import { formatGoDuration } from "../base/go_duration.ts";
 import { checkNewCluster, completeSettings, resolveConfig } from "./resolve.ts";
 import { isSecure } from "./urls.ts";
 

@@ -2,7 +2,7 @@ import type { Log } from "../ports/log.ts";
 import { ConfigError } from "./config_error.ts";
 import { featureGates, isGateEnabled } from "./feature_gates.ts";
 import { type FlagName, flagTable, type Settings } from "./flag_table.ts";
-import { formatGoDuration, parseGoDuration } from "./go_duration.ts";
+import { formatGoDuration, parseGoDuration } from "../base/go_duration.ts";
 import type { AutoCompaction } from "../server/config.ts";
 import { tlsVersion } from "./tls_files.ts";
 import { hostOf, isIpAddress, isSecure } from "./urls.ts";

@@ -1,5 +1,7 @@
 import { EtcdError } from "../base/errors.ts";
+import { formatGoDuration } from "../base/go_duration.ts";
 import type { Timer } from "../ports/clock.ts";
+import type { LogFields } from "../ports/log.ts";
 import { PeriodicCompactor } from "./compactor/periodic.ts";
 import { RevisionCompactor } from "./compactor/revision.ts";
 import type { AutoCompaction } from "./config.ts";
@@ -16,6 +18,8 @@ export interface Compactable {
 /** Runs the compactor that the flags chose. */
 export class AutoCompactor {
   readonly #mode: string;
+  /** What is kept, under the name that etcd logs it by. */
+  readonly #kept: LogFields;
   readonly #compactor: PeriodicCompactor | RevisionCompactor;
   readonly #target: Compactable;
   readonly #ports: ServerPorts;
@@ -23,6 +27,9 @@ export class AutoCompactor {
 
   constructor(options: Exclude<AutoCompaction, { mode: "off" }>, target: Compactable, ports: ServerPorts) {
     this.#mode = options.mode;
+    this.#kept = options.mode === "periodic"
+      ? { "compact-period": formatGoDuration(options.retentionMs) }
+      : { "revision-compaction-retention": options.retention };
     this.#target = target;
     this.#ports = ports;
     this.#compactor = options.mode === "periodic"
@@ -47,19 +54,20 @@ export class AutoCompactor {
     }
     const revision = this.#target.canReadNow ? this.#compactor.due(now) : undefined;
     if (revision !== undefined) {
-      log.info(`starting auto ${this.#mode} compaction`, { revision });
+      log.info(`starting auto ${this.#mode} compaction`, { revision, ...this.#kept });
       try {
         await this.#target.compact(revision);
       } catch (error) {
         if (!(error instanceof EtcdError && error.code === "compacted")) {
-          log.warn(`failed auto ${this.#mode} compaction`, { revision, error: String(error) });
+          log.warn(`failed auto ${this.#mode} compaction`, { revision, ...this.#kept, error: String(error) });
           return;
         }
       }
       this.#compactor.done(revision, clock.monotonicMs());
       log.info(`completed auto ${this.#mode} compaction`, {
         revision,
-        took: `${(clock.monotonicMs() - now).toFixed(3)}ms`,
+        ...this.#kept,
+        took: formatGoDuration(clock.monotonicMs() - now),
       });
     }
     if (this.#compactor instanceof PeriodicCompactor) {

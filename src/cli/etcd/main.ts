@@ -5,7 +5,7 @@ import { applyEnv } from "../../embed/env.ts";
 import type { Etcd } from "../../embed/etcd.ts";
 import { defaultSettings, deprecations, type FlagName, type Settings } from "../../embed/flag_table.ts";
 import { parseFlags, SettingsDraft } from "../../embed/flags.ts";
-import { parseGoDuration } from "../../embed/go_duration.ts";
+import { parseGoDuration } from "../../base/go_duration.ts";
 import { helpText, USAGE } from "../../embed/help.ts";
 import type { Logger } from "../../embed/logger.ts";
 import { defaultLogger, openLog } from "../../embed/open_log.ts";

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { formatGoDuration, parseGoDuration } from "../../src/embed/go_duration.ts";
+import { formatGoDuration, parseGoDuration } from "../../src/base/go_duration.ts";
 
 /** Text, milliseconds, and how Go prints them. */
 const durations: readonly (readonly [string, number, string])[] = [
