@@ -1,6 +1,7 @@
 /**
- * Compares this server with the etcd in Go found on PATH (or `$ETCD_GO`), both driven by `h2load` from the
- * same machine: fresh processes, in turn, the order reversed each round; medians and raw values.
+ * Compares this server with the etcd in Go found on PATH (or `$ETCD_GO`), both driven alike by `h2load` or the
+ * programs in `driver/` on the same machine: fresh processes, in turn, the order reversed each round; medians and
+ * raw values.
  *
  *     npm run bench -- [--rounds=3] [--runtimes=bun,deno,node] [--keys=1000000] [--only=Put] [--json=file]
  *
@@ -13,11 +14,15 @@ import { measureManyKeys, measureRequests } from "./request_suites.ts";
 import { measureSnapshot } from "./snapshot_suite.ts";
 import { goServer, ourServer, type RuntimeName, RUNTIMES, type Subject } from "./subject.ts";
 import type { Figures, Recorder, Suite } from "./suite.ts";
+import { measureCatchUp, measureIdleWatchers, measureWatchedPuts } from "./watch_suites.ts";
 
 /** All rows of the table, in its order. */
 const suites: readonly Suite[] = [
   measureRequests,
   measureManyKeys,
+  measureWatchedPuts,
+  measureIdleWatchers,
+  measureCatchUp,
   measureLeases,
   measureExpiry,
   measureSnapshot,

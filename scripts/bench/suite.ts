@@ -15,7 +15,7 @@ export interface Figures {
 
 /** What a suite may ask of the run that it is part of, and where its figures go. */
 export interface Recorder {
-  /** Keys that rows about many keys use; 0 leaves these rows out. */
+  /** Keys, revisions or watchers of the rows about many of them, a multiple of 1000; 0 leaves these rows out. */
   readonly keys: number;
   /** Whether a row was chosen by `--only`. Rows that follow from another are recorded with it. */
   wants(row: string): boolean;

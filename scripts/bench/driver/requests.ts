@@ -1,0 +1,110 @@
+/**
+ * Sends unary requests and measures them: `requests.ts SPEC`, with a `RequestsSpec` as JSON. SIGTERM ends it early,
+ * with a report of what has been answered.
+ */
+import process from "node:process";
+import { create, toBinary } from "@bufbuild/protobuf";
+import { utf8 } from "../../../src/base/bytes.ts";
+import { PutRequestSchema, RangeRequestSchema } from "../../../src/gen/etcdserverpb/kv_pb.ts";
+import type { HeaderField } from "../../../src/http2/api.ts";
+import type { ResponseHandler } from "../../../src/http2/client_connection.ts";
+import { DriverConnection, giveUp, nowMs, sendMessage, tell } from "./connection.ts";
+import { keyOf, type RequestsReport, type RequestsSpec } from "./specs.ts";
+
+const spec = JSON.parse(process.argv[2]!) as RequestsSpec;
+const path = spec.kind === "put" ? "/etcdserverpb.KV/Put" : "/etcdserverpb.KV/Range";
+/** Coprime with every power of ten: its multiples visit all keys. */
+const STRIDE = 7919;
+
+const template = message(keyOf(spec.prefix, 0));
+const digitsAt = 2 + spec.prefix.length;
+const latencies = new Float64Array(spec.requests);
+let sent = 0;
+let answered = 0;
+let startedMs = 0;
+
+function message(key: string): Uint8Array {
+  if (spec.kind === "range") {
+    return toBinary(RangeRequestSchema, create(RangeRequestSchema, { key: utf8(key) }));
+  }
+  const value = new Uint8Array(spec.valueBytes).fill(120);
+  return toBinary(PutRequestSchema, create(PutRequestSchema, { key: utf8(key), value }));
+}
+
+/** The request with a number. Its bytes are good until the next. */
+function requestOf(n: number): Uint8Array {
+  let number = (n * STRIDE) % spec.keys;
+  for (let at = digitsAt + 5; at >= digitsAt; at -= 1) {
+    template[at] = 48 + number % 10;
+    number = Math.floor(number / 10);
+  }
+  return template;
+}
+
+/** One request after the other. */
+class Worker implements ResponseHandler {
+  readonly #connection: DriverConnection;
+  #dueMs = 0;
+  #hasMessage = false;
+
+  constructor(connection: DriverConnection) {
+    this.#connection = connection;
+  }
+
+  begin(): void {
+    this.#dueMs = performance.now();
+    this.#send();
+  }
+
+  #send(): void {
+    if (sent === spec.requests) return;
+    this.#hasMessage = false;
+    sendMessage(this.#connection.open(this), requestOf(sent++), true);
+  }
+
+  onHead(): void {}
+
+  onData(): void {
+    this.#hasMessage = true;
+  }
+
+  onEnd(trailers: readonly HeaderField[]): void {
+    if (!this.#hasMessage) giveUp(`a request failed: ${JSON.stringify(trailers)}`);
+    const now = performance.now();
+    latencies[answered++] = now - this.#dueMs;
+    if (answered === spec.requests) return finish();
+    if (spec.intervalMs === 0) {
+      this.#dueMs = now;
+      return this.#send();
+    }
+    // A late request is late from when it was due.
+    this.#dueMs += spec.intervalMs;
+    setTimeout(() => this.#send(), Math.max(0, this.#dueMs - now));
+  }
+
+  onReset(errorCode: number): void {
+    giveUp(`a request was reset with ${errorCode}`);
+  }
+
+  onWritable(): void {}
+}
+
+function finish(): void {
+  const endedMs = nowMs();
+  const sorted = latencies.subarray(0, answered).sort();
+  const at = (share: number): number => sorted[Math.floor((answered - 1) * share)] ?? NaN;
+  tell({ startedMs, endedMs, p50: at(0.5), p99: at(0.99) } satisfies RequestsReport);
+  process.exit(0);
+}
+
+process.once("SIGTERM", finish);
+const connections = await Promise.all(
+  Array.from(
+    { length: spec.connections },
+    () => DriverConnection.connect(spec.port, path, () => giveUp("a connection ended")),
+  ),
+);
+startedMs = nowMs();
+for (const connection of connections) {
+  for (let i = 0; i < spec.streams; i += 1) new Worker(connection).begin();
+}
