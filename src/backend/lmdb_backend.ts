@@ -198,7 +198,7 @@ export class LmdbBackend implements Backend {
     if (bucket === "meta") this.#writeIndex();
     if (this.#open.has(bucket, key)) return this.#open.get(bucket, key);
     if (this.#inFlight?.has(bucket, key)) return this.#inFlight.get(bucket, key);
-    return this.#read(this.#environment.tables[bucket], key);
+    return this.#copy(this.#viewOf(this.#environment.tables[bucket], key));
   }
 
   list(bucket: BucketName): { readonly key: Uint8Array; readonly value: Uint8Array }[] {
@@ -230,18 +230,20 @@ export class LmdbBackend implements Backend {
   }
 
   getRevision(main: number, sub: number): Uint8Array | undefined {
+    return this.#copy(this.viewRevision(main, sub));
+  }
+
+  viewRevision(main: number, sub: number): Uint8Array | undefined {
     const { revisions, deletedRevisions } = this.#open;
-    if (revisions.startsAtOrBefore(main, sub)) return this.#copy(revisions.get(main, sub));
+    if (revisions.startsAtOrBefore(main, sub)) return revisions.get(main, sub);
     if (!deletedRevisions.isEmpty && deletedRevisions.has(main, sub)) return undefined;
     const inFlight = this.#inFlight;
     if (inFlight !== undefined) {
-      if (inFlight.revisions.startsAtOrBefore(main, sub)) {
-        return this.#copy(inFlight.revisions.get(main, sub));
-      }
+      if (inFlight.revisions.startsAtOrBefore(main, sub)) return inFlight.revisions.get(main, sub);
       if (!inFlight.deletedRevisions.isEmpty && inFlight.deletedRevisions.has(main, sub)) return undefined;
     }
     writeRevisionKey(this.#lookupKey, main, sub, false);
-    return this.#read(this.#environment.tables.key, this.#lookupKey);
+    return this.#viewOf(this.#environment.tables.key, this.#lookupKey);
   }
 
   deleteRevision(main: number, sub: number, tombstone: boolean): void {
@@ -541,11 +543,10 @@ export class LmdbBackend implements Backend {
     return found === undefined ? undefined : this.#slab.copy(found);
   }
 
-  /** A copy of a record's value. */
-  #read(table: Table, key: Uint8Array): Uint8Array | undefined {
+  /** A record's value; good until the next one is read. */
+  #viewOf(table: Table, key: Uint8Array): Uint8Array | undefined {
     const bytes = table.getBinaryFast(key) as ValueBytes | undefined;
-    if (bytes === undefined) return undefined;
-    return this.#slab.copy(this.#view(bytes, table.lastSize));
+    return bytes === undefined ? undefined : this.#view(bytes, table.lastSize);
   }
 
   /** The value that lmdb-js has just read, as a plain view; good until it reads again. */

@@ -63,6 +63,10 @@ export class MemoryBackend implements Backend {
     return found === undefined ? undefined : this.#slab.copy(found);
   }
 
+  viewRevision(main: number, sub: number): Uint8Array | undefined {
+    return this.#revisions.get(main, sub);
+  }
+
   deleteRevision(main: number, sub: number, tombstone: boolean): void {
     this.#revisions.remove(main, sub, tombstone);
   }

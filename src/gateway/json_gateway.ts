@@ -1,7 +1,6 @@
 import type { DescMethod } from "@bufbuild/protobuf";
 import { ByteWriter } from "../base/byte_writer.ts";
 import type { CallContext, Method } from "../grpc/method.ts";
-import { ReplyParts } from "../grpc/method.ts";
 import type { Deadlines } from "../grpc/deadlines.ts";
 import type { MethodTable, Route } from "../grpc/method_table.ts";
 import type { TrafficCounter } from "../grpc/server.ts";
@@ -154,8 +153,7 @@ export class JsonGateway {
     } else {
       if (this.#encoded.bytes.length > SCRATCH_BYTES_MAX) this.#encoded = new ByteWriter(4096);
       this.#encoded.clear();
-      if (reply instanceof ReplyParts) { for (const part of reply.parts) this.#encoded.write(part); }
-      else route.method.encode(this.#encoded, reply);
+      route.method.encode(this.#encoded, reply);
       encoded = this.#encoded;
     }
     this.options.traffic.sentBytes += encoded.length;

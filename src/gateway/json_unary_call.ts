@@ -1,5 +1,6 @@
 import { ByteWriter } from "../base/byte_writer.ts";
 import { Pending, type PendingObserver } from "../base/pending.ts";
+import { gatherReply, LongReply } from "../grpc/long_reply.ts";
 import type { UnaryMethod } from "../grpc/method.ts";
 import { Code, type RpcError } from "../grpc/status.ts";
 import type { HttpAnswer, HttpCall, HttpCallBody } from "../ports/http_call.ts";
@@ -60,6 +61,11 @@ export class JsonUnaryCall extends JsonCall implements HttpCallBody, PendingObse
   }
 
   onValue(reply: unknown): void {
+    if (reply instanceof LongReply) {
+      if (this.ended) return reply.close();
+      gatherReply(reply).then((bytes) => this.onValue(bytes), (error) => this.onError(error));
+      return;
+    }
     if (this.ended) return;
     let body: Uint8Array;
     try {

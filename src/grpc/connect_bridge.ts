@@ -21,8 +21,8 @@ import { ByteWriter } from "../base/byte_writer.ts";
 import type { Compression } from "../ports/compression.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { PeerInfo } from "../ports/sockets.ts";
-import type { CallContext, Method, StreamCall, StreamMethod, UnaryMethod } from "./method.ts";
-import { ReplyParts } from "./method.ts";
+import { gatherReply, LongReply } from "./long_reply.ts";
+import type { CallContext, Method, Reply, StreamCall, StreamMethod, UnaryMethod } from "./method.ts";
 import type { MethodTable, Route } from "./method_table.ts";
 import { canceled, Code, RpcError } from "./status.ts";
 
@@ -128,10 +128,8 @@ function unaryHandler(options: ConnectBridgeOptions, route: Route, desc: DescMet
     try {
       const context = new BridgeContext(handlerContext);
       options.admit(method, context);
-      const reply = await context.orCancelled(Promise.resolve(method.handle(request, context)));
-      const message = fromBinary(desc.output, encodeReply(method, reply), {
-        recursionLimit: options.nestingMax,
-      });
+      const reply = await context.orCancelled(replyBytes(method, method.handle(request, context)));
+      const message = fromBinary(desc.output, reply, { recursionLimit: options.nestingMax });
       route.stats.sent += 1;
       countEnd(options, route, Code.Ok, startedMs);
       return message;
@@ -186,11 +184,15 @@ async function* once(request: unknown): AsyncGenerator<unknown> {
   yield request;
 }
 
+async function replyBytes(method: Method, pending: Reply<unknown>): Promise<Uint8Array> {
+  const reply = await pending;
+  return reply instanceof LongReply ? gatherReply(reply) : encodeReply(method, reply);
+}
+
 function encodeReply(method: Method, reply: unknown): Uint8Array {
   if (reply instanceof Uint8Array) return reply;
   const out = new ByteWriter(1024);
-  if (reply instanceof ReplyParts) { for (const part of reply.parts) out.write(part); }
-  else method.encode(out, reply);
+  method.encode(out, reply);
   return out.bytes.subarray(0, out.length);
 }
 

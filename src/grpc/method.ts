@@ -1,6 +1,7 @@
 import type { ByteWriter } from "../base/byte_writer.ts";
 import type { Pending } from "../base/pending.ts";
 import type { PeerInfo } from "../ports/sockets.ts";
+import type { LongReply } from "./long_reply.ts";
 import type { RpcError } from "./status.ts";
 
 /** What a handler knows of the call beside the request message. */
@@ -15,19 +16,8 @@ export interface CallContext {
   readonly cancelled: boolean;
 }
 
-/** A reply too large to be encoded in place: its encoded parts, sent one after the other without a copy. */
-export class ReplyParts {
-  readonly parts: readonly Uint8Array[];
-  readonly length: number;
-
-  constructor(parts: readonly Uint8Array[]) {
-    this.parts = parts;
-    this.length = parts.reduce((sum, part) => sum + part.length, 0);
-  }
-}
-
 /** A unary handler answers now, or later without a promise, or (off the hot path) with one. */
-export type Reply<O> = O | ReplyParts | Pending<O | ReplyParts> | Promise<O | ReplyParts>;
+export type Reply<O> = O | LongReply | Pending<O | LongReply> | Promise<O | LongReply>;
 
 /**
  * One RPC, the same for every protocol. `I` is the decoded request in protobuf-es shape; `O` is what

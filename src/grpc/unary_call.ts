@@ -1,12 +1,12 @@
-import { ByteWriter } from "../base/byte_writer.ts";
 import { Pending, type PendingObserver } from "../base/pending.ts";
 import type { HeaderField, RequestBody, ServerStream } from "../http2/api.ts";
 import type { PeerInfo } from "../ports/sockets.ts";
 import type { AcceptedHead } from "./call_head.ts";
 import type { DeadlineNode } from "./deadlines.ts";
 import { decompressMessage, MESSAGE_PREFIX_BYTES, messageLength, MessageReader } from "./framing.ts";
+import { LongReply, replyTooLarge, SENT_BYTES_MAX } from "./long_reply.ts";
 import { fieldValue } from "./metadata.ts";
-import { type CallContext, ReplyParts, type UnaryMethod } from "./method.ts";
+import type { CallContext, UnaryMethod } from "./method.ts";
 import {
   type GrpcServer,
   gzipResponseBlock,
@@ -35,6 +35,8 @@ export class UnaryCall implements RequestBody, CallContext, PendingObserver<unkn
   #end = 0;
   #reader: MessageReader | undefined = undefined;
   #done = false;
+  /** A reply that is still being sent after the call is done. */
+  #longReply: LongReply | undefined = undefined;
   #cancelReason: RpcError | undefined = undefined;
   #onCancel: ((reason: RpcError) => void) | undefined = undefined;
 
@@ -118,22 +120,36 @@ export class UnaryCall implements RequestBody, CallContext, PendingObserver<unkn
   }
 
   onValue(reply: unknown): void {
-    if (this.#done) return;
+    const isLong = reply instanceof LongReply;
+    if (this.#done) {
+      if (isLong) reply.close();
+      return;
+    }
+    if (isLong && reply.length > SENT_BYTES_MAX) {
+      reply.close();
+      return this.onError(replyTooLarge(reply.length));
+    }
     const stream = this.#stream;
-    const large = reply instanceof ReplyParts;
-    stream.sendBlock(this.head.gzipReplies && !large ? gzipResponseBlock : responseBlock, false);
-    if (large) this.#sendParts(reply);
+    stream.sendBlock(this.head.gzipReplies && !isLong ? gzipResponseBlock : responseBlock, false);
+    if (isLong) this.#sendLong(reply);
     else writeReply(this.#server, stream, this.head, reply);
     stream.sendBlock(okTrailersBlock, true);
     this.#finish(Code.Ok);
   }
 
-  #sendParts(reply: ReplyParts): void {
-    const prefix = new ByteWriter(MESSAGE_PREFIX_BYTES);
-    prefix.length = MESSAGE_PREFIX_BYTES;
-    prefix.setUint32(1, reply.length);
-    this.#stream.sendData(prefix.bytes, false);
-    for (const part of reply.parts) this.#stream.sendData(part, false);
+  /** The rest is the stream's: it reads the reply as the client takes it, and tells when the client has gone. */
+  #sendLong(reply: LongReply): void {
+    const stream = this.#stream;
+    const out = stream.startData();
+    const at = out.length;
+    out.reserve(MESSAGE_PREFIX_BYTES);
+    out.length += MESSAGE_PREFIX_BYTES;
+    out.bytes[at] = 0;
+    out.setUint32(at + 1, reply.length);
+    stream.finishData(false);
+    this.#longReply = reply;
+    reply.onReadable = () => stream.resumeSource();
+    stream.sendFrom(reply, reply.length);
     this.#server.options.traffic.sentBytes += reply.length;
     this.head.route.stats.sent += 1;
   }
@@ -146,6 +162,7 @@ export class UnaryCall implements RequestBody, CallContext, PendingObserver<unkn
   }
 
   onReset(_errorCode: number): void {
+    this.#longReply?.close();
     this.#cancel(canceled());
   }
 

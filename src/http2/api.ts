@@ -69,6 +69,13 @@ export interface ServerStream {
   /** Sends a payload that exists already; the stream keeps `bytes` until they are sent. */
   sendData(bytes: Uint8Array, endStream: boolean): void;
   /**
+   * Sends `length` octets that the source makes when windows and the socket take them. They count as parked, and what
+   * is sent afterwards queues behind them. When they are not wanted any more, `RequestBody.onReset` tells.
+   */
+  sendFrom(source: DataSource, length: number): void;
+  /** The source has something again, after it had nothing. */
+  resumeSource(): void;
+  /**
    * Bytes of data parked on this stream: for want of window, or because its connection holds as much output as it may
    * (`outputBytesMax`) that the kernel has not taken. `onWritable` follows whenever this has not been 0.
    */
@@ -81,6 +88,15 @@ export interface ServerStream {
    */
   holdCredit(): void;
   releaseCredit(bytes: number): void;
+}
+
+/** Data that is made when it can be sent, and not kept until then. */
+export interface DataSource {
+  /**
+   * Appends up to `bytesMax` octets to `out` and returns how many; 0 when there is nothing now, and
+   * `ServerStream.resumeSource` is to be called when there is. What it throws resets the stream.
+   */
+  read(out: ByteWriter, bytesMax: number): number;
 }
 
 export interface ServerConnectionInfo {

@@ -1,3 +1,5 @@
+import { EMPTY_BYTES } from "../base/bytes.ts";
+import type { DataSource } from "./api.ts";
 import type { Stream } from "./stream.ts";
 
 /** The window of every stream and connection before anybody says otherwise (RFC 9113 section 6.9.2). */
@@ -6,10 +8,14 @@ export const WINDOW_MAX = 0x7fff_ffff;
 
 /** Output of a stream that windows, or the socket, do not take yet. */
 interface ParkedItem {
-  readonly kind: "data" | "headers";
+  readonly kind: "data" | "headers" | "source";
   readonly bytes: Uint8Array;
-  /** Bytes before it are sent. */
+  /** Where data comes from that is not in `bytes`. */
+  readonly source: DataSource | undefined;
+  /** Bytes of data before it are sent … */
   at: number;
+  /** … of so many. */
+  readonly length: number;
   readonly endStream: boolean;
   next: ParkedItem | undefined;
 }
@@ -22,11 +28,27 @@ export class ParkedOutput {
   bytes = 0;
 
   add(kind: "data" | "headers", bytes: Uint8Array, at: number, endStream: boolean): void {
-    const item: ParkedItem = { kind, bytes, at, endStream, next: undefined };
+    this.#append({ kind, bytes, source: undefined, at, length: bytes.length, endStream, next: undefined });
+    if (kind === "data") this.bytes += bytes.length - at;
+  }
+
+  addSource(source: DataSource, length: number): void {
+    this.#append({
+      kind: "source",
+      bytes: EMPTY_BYTES,
+      source,
+      at: 0,
+      length,
+      endStream: false,
+      next: undefined,
+    });
+    this.bytes += length;
+  }
+
+  #append(item: ParkedItem): void {
     if (this.#last === undefined) this.first = item;
     else this.#last.next = item;
     this.#last = item;
-    if (kind === "data") this.bytes += bytes.length - at;
   }
 
   removeFirst(): void {

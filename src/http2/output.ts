@@ -1,6 +1,8 @@
+import { assert } from "../base/assert.ts";
 import { ByteWriter } from "../base/byte_writer.ts";
 import { EMPTY_BYTES } from "../base/bytes.ts";
 import type { ByteStream } from "../ports/sockets.ts";
+import type { DataSource } from "./api.ts";
 import type { FloodMeter } from "./flood_meter.ts";
 import { SendRing, WINDOW_DEFAULT } from "./flow_control.ts";
 import type { Flushable, FlushQueue } from "./flush_queue.ts";
@@ -71,6 +73,8 @@ export class Output implements Flushable {
   #heldLast = false;
   /** Bytes the socket keeps, as of the last write or drain. */
   #queuedBytes = 0;
+  /** Buffers that it may still be reading. */
+  readonly #heldBuffers: Uint8Array[] = [];
 
   constructor(transport: ByteStream, options: OutputOptions) {
     this.#transport = transport;
@@ -207,6 +211,22 @@ export class Output implements Flushable {
     return to;
   }
 
+  /** Sends at most one frame of what `source` has, and of `left` octets; returns how many. */
+  writeSourceFrame(stream: Stream, source: DataSource, left: number): number {
+    const allowed = Math.min(this.#allowance(stream, this.buffer.length), this.#frameBytesMax, left);
+    if (allowed <= 0) return 0;
+    const start = this.startData().length - FRAME_HEADER_BYTES;
+    const count = source.read(this.buffer, allowed);
+    assert(count === this.dataLength && count <= allowed, `A source of ${allowed} octets gave ${count}`);
+    if (count === 0) {
+      this.cancelData();
+      return 0;
+    }
+    this.#dataStart = -1;
+    this.#sealFrame(stream, start, count, false);
+    return count;
+  }
+
   #appendFrame(stream: Stream, bytes: Uint8Array, start: number, end: number, endStream: boolean): void {
     const buffer = this.touch();
     const at = buffer.length;
@@ -289,7 +309,10 @@ export class Output implements Flushable {
     const written = this.#transport.write(copied ? bytes.slice(0, length) : bytes.subarray(0, length));
     this.#heldLast = written === "held";
     if (written === "free") return;
-    if (!copied) this.buffer.bytes = EMPTY_BYTES;
+    if (!copied) {
+      this.#heldBuffers.push(bytes);
+      this.buffer.bytes = EMPTY_BYTES;
+    }
     this.#queuedBytes = this.#transport.queuedBytes;
     if (this.queuedSinceMs < 0) this.queuedSinceMs = this.#sweeper.nowMs;
     if (this.#queuedBytes < this.#limits.outputBytesPause || this.paused) return;
@@ -302,6 +325,8 @@ export class Output implements Flushable {
   onDrain(): void {
     this.#queuedBytes = 0;
     this.queuedSinceMs = -1;
+    for (const buffer of this.#heldBuffers) this.#flushQueue.giveBuffer(buffer);
+    this.#heldBuffers.length = 0;
     if (this.paused) {
       this.paused = false;
       this.#transport.resume();

@@ -1,5 +1,5 @@
 import type { ByteWriter } from "../base/byte_writer.ts";
-import type { HeaderField } from "./api.ts";
+import type { DataSource, HeaderField } from "./api.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { ParkedOutput } from "./flow_control.ts";
 import { encodeStaticBlock } from "./hpack/encoder.ts";
@@ -98,6 +98,20 @@ export abstract class Stream {
     this.output.enlist(this);
   }
 
+  sendFrom(source: DataSource, length: number): void {
+    if (this.closed || this.localEnded || length === 0) return;
+    if (this.parked === undefined) this.beginParking(new ParkedOutput());
+    this.parked!.addSource(source, length);
+    this.output.parkedBytes += length;
+    this.resumeSource();
+  }
+
+  resumeSource(): void {
+    if (this.parked === undefined) return;
+    this.output.enlist(this);
+    this.output.wake();
+  }
+
   protected beginParking(parked: ParkedOutput): void {
     this.parked = parked;
     this.progressMs = this.endpoint.nowMs;
@@ -108,14 +122,16 @@ export abstract class Stream {
   sendParked(): boolean {
     const parked = this.parked!;
     const front = parked.first!;
-    const at = this.output.writeDataFrame(this, front.bytes, front.at, front.endStream);
+    const at = front.source === undefined
+      ? this.output.writeDataFrame(this, front.bytes, front.at, front.endStream)
+      : front.at + this.output.writeSourceFrame(this, front.source, front.length - front.at);
     if (at === front.at) return false;
     const before = parked.bytes;
     parked.bytes -= at - front.at;
     this.output.parkedBytes -= at - front.at;
     front.at = at;
     this.progressMs = this.endpoint.nowMs;
-    if (at === front.bytes.length) {
+    if (at === front.length) {
       parked.removeFirst();
       this.sendUnwindowed(parked, front.endStream);
     }
@@ -130,7 +146,7 @@ export abstract class Stream {
     let endSent = ended;
     for (let item = parked.first; item !== undefined; item = parked.first) {
       if (item.kind === "headers") this.output.writeBlock(this.id, item.bytes, item.endStream);
-      else if (item.bytes.length > 0) return;
+      else if (item.length > 0) return;
       else this.output.writeData(this, item.bytes, 0, item.endStream);
       endSent = item.endStream;
       parked.removeFirst();

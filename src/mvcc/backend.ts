@@ -14,6 +14,8 @@ export interface Backend {
   putRevision(main: number, sub: number, tombstone: boolean, keyValue: Uint8Array): void;
   /** The marshalled KeyValue of a revision that is not a tombstone; the caller may keep the bytes. */
   getRevision(main: number, sub: number): Uint8Array | undefined;
+  /** The same without a copy: the bytes are valid until the next call. */
+  viewRevision(main: number, sub: number): Uint8Array | undefined;
   deleteRevision(main: number, sub: number, tombstone: boolean): void;
   /**
    * Visits records of bucket "key" from `main`.`sub` on, in order, until `visit` returns false or

@@ -14,8 +14,13 @@ export class CompactionHolds {
   /** Whether what a compaction at `main` removes is being read. */
   blocks(main: number): boolean {
     if (this.#holds.size === 0) return false;
-    for (const hold of this.#holds) if (hold.main < main) return true;
-    return false;
+    let isBlocked = false;
+    for (const hold of this.#holds) {
+      if (hold.main >= main) continue;
+      isBlocked = true;
+      hold.onBlocking?.();
+    }
+    return isBlocked;
   }
 
   get size(): number {
@@ -25,6 +30,8 @@ export class CompactionHolds {
 
 export class CompactionHold {
   readonly main: number;
+  /** Told, each time it tries, that a compaction waits for this. Must not release it within the call. */
+  onBlocking: (() => void) | undefined;
   readonly #holds: Set<CompactionHold>;
 
   constructor(main: number, holds: Set<CompactionHold>) {
@@ -34,5 +41,10 @@ export class CompactionHold {
 
   release(): void {
     this.#holds.delete(this);
+  }
+
+  /** Undoes a `release` of this same turn, before anybody could make use of it. */
+  renew(): void {
+    this.#holds.add(this);
   }
 }

@@ -46,6 +46,8 @@ export class KeyHistory {
   hitSub = 0;
   hitCreateMain = 0;
   hitVersion = 0;
+  /** Of the newest revision only; 0 for others. */
+  hitBytes = 0;
   /** Highest revision that a compaction has begun for. */
   compactedMain = -1;
 
@@ -68,6 +70,7 @@ export class KeyHistory {
     this.hitSub = records.sub(slot);
     this.hitCreateMain = records.createMain(slot);
     this.hitVersion = records.version(slot);
+    this.hitBytes = records.bytes(slot);
     return true;
   }
 
@@ -178,6 +181,7 @@ export class KeyHistory {
           this.hitSub = kind === WIDE ? cells.first(last) : second & NARROW_SUB_MASK;
           this.hitCreateMain = createMain;
           this.hitVersion = version;
+          this.hitBytes = 0;
           return tombstone ? FOUND_TOMBSTONE : FOUND_PUT;
         }
         // After a tombstone comes a mark that sets the version.

@@ -60,6 +60,10 @@ export class ArenaKeyIndex implements KeyIndex {
     return slot;
   }
 
+  setBytes(slot: number, bytes: number): void {
+    this.#records.setBytes(slot, bytes);
+  }
+
   tombstone(key: Uint8Array, main: number, sub: number): boolean {
     const slot = this.find(key);
     if (slot < 0 || this.#records.isTombstone(slot)) return false;
@@ -76,12 +80,13 @@ export class ArenaKeyIndex implements KeyIndex {
     createMain: number,
     _createSub: number,
     version: number,
+    bytes: number,
   ): void {
     const records = this.#records;
     const hash = hashKey(key, 0, key.length, this.#seedLow, this.#seedHigh);
     const slot = this.#table.find(hash, key, 0, key.length);
     if (slot < 0) {
-      this.#add(key, hash, main, sub, createMain, version, false);
+      records.setBytes(this.#add(key, hash, main, sub, createMain, version, false), bytes);
       return;
     }
     this.#pushNewest(slot, main, sub);
@@ -90,6 +95,7 @@ export class ArenaKeyIndex implements KeyIndex {
       this.#history.breakGeneration(slot);
     }
     records.setNewest(slot, main, sub, version, false);
+    records.setBytes(slot, bytes);
     records.setCreateMain(slot, createMain);
     if (!wasLive) this.#tree.setLive(slot, true, main);
   }
@@ -125,6 +131,10 @@ export class ArenaKeyIndex implements KeyIndex {
 
   get hitVersion(): number {
     return this.#history.hitVersion;
+  }
+
+  get hitBytes(): number {
+    return this.#history.hitBytes;
   }
 
   count(start: Uint8Array, end: Uint8Array | undefined, atMain: number, looksMax = Infinity): number {

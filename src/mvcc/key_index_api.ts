@@ -12,10 +12,15 @@ export interface KeyIndex {
    * this put: a key that was missing or deleted starts a generation with version 1.
    */
   put(key: Uint8Array, main: number, sub: number): number;
+  /** Says how long the KeyValue of a slot's newest put is, as it is stored; before, the index does not know. */
+  setBytes(slot: number, bytes: number): void;
   /** Records a delete of a live key: ends its generation. Returns false when the key is not live. */
   tombstone(key: Uint8Array, main: number, sub: number): boolean;
 
-  /** Rebuilds one record at start-up, in revision order; `createMain` and `version` come from the stored KeyValue. */
+  /**
+   * Rebuilds one record at start-up, in revision order; `createMain` and `version` come from the stored
+   * KeyValue, and `bytes` is its length.
+   */
   restore(
     key: Uint8Array,
     main: number,
@@ -23,6 +28,7 @@ export interface KeyIndex {
     createMain: number,
     createSub: number,
     version: number,
+    bytes: number,
   ): void;
   restoreTombstone(key: Uint8Array, main: number, sub: number): void;
 
@@ -35,6 +41,8 @@ export interface KeyIndex {
   readonly hitSub: number;
   readonly hitCreateMain: number;
   readonly hitVersion: number;
+  /** Length of the KeyValue as it is stored, or 0: the index knows it of newest puts alone. */
+  readonly hitBytes: number;
 
   /**
    * Number of keys in [start, end) live at `atMain`; `end` undefined means no upper bound. Where keys were

@@ -2,8 +2,8 @@ import { assert } from "../base/assert.ts";
 import { EMPTY_BYTES } from "../base/bytes.ts";
 import type { KeyIndex } from "./key_index_api.ts";
 import { encodeKeyValue } from "./key_value.ts";
-import { checkReadable, hasRevisionFilters, loadHit, passesFilters } from "./range.ts";
-import type { RangeCursor, RangePlan } from "./range.ts";
+import { checkReadable, hasRevisionFilters, KeyValueList, passesFilters } from "./range.ts";
+import type { RangeCursor, RangePlan, RangeSink } from "./range.ts";
 
 /** Keys in the order of the index, from one slice to the next by key: writes in between do no harm. */
 export class KeyOrderCursor implements RangeCursor {
@@ -26,34 +26,52 @@ export class KeyOrderCursor implements RangeCursor {
   }
 
   next(keysMax: number, bytesMax: number): Uint8Array[] {
+    const list = new KeyValueList();
+    this.nextInto(list, keysMax, bytesMax);
+    return list.kvs;
+  }
+
+  nextInto(sink: RangeSink, keysMax: number, workMax: number): void {
     assert(!this.done, "A range goes on after its end");
     checkReadable(this.#plan);
-    const kvs: Uint8Array[] = [];
-    if (this.#counter === undefined && !this.#readOn(kvs, keysMax, bytesMax)) return kvs;
+    if (this.#counter === undefined && !this.#readOn(sink, keysMax, workMax)) return;
     if (this.#counter !== undefined) {
-      if (!this.#counter.step(keysMax)) return kvs;
+      if (!this.#counter.step(keysMax)) return;
       this.count += this.#counter.count;
     }
     this.done = true;
     this.close();
-    return kvs;
+  }
+
+  rewind(): void {
+    this.done = false;
+    this.more = false;
+    this.count = 0;
+    this.#from = this.#plan.start;
+    this.#produced = 0;
+    this.#counter = undefined;
+    this.#plan.hold?.renew();
+  }
+
+  onBlocking(onBlocking: () => void): void {
+    if (this.#plan.hold !== undefined) this.#plan.hold.onBlocking = onBlocking;
   }
 
   close(): void {
     this.#plan.hold?.release();
   }
 
-  /** Adds what the budgets allow to `kvs`; true when nothing is left to read. */
-  #readOn(kvs: Uint8Array[], keysMax: number, bytesMax: number): boolean {
+  /** Gives the sink what the budgets allow; true when nothing is left to read. */
+  #readOn(sink: RangeSink, keysMax: number, workMax: number): boolean {
     const plan = this.#plan;
     const { source, options, limit } = plan;
     const { index } = source;
     const keysOnly = options.keysOnly === true;
     const filtered = hasRevisionFilters(options);
-    let bytes = 0;
+    let work = 0;
     let paused = false;
     index.visit(this.#from, plan.end, plan.readMain, (slot) => {
-      if (bytes >= bytesMax) {
+      if (work >= workMax) {
         this.#from = index.keyBytes(slot);
         paused = true;
         return false;
@@ -67,9 +85,9 @@ export class KeyOrderCursor implements RangeCursor {
         this.#counter = new RangeCounter(plan, index.keyBytes(slot));
         return false;
       }
-      const keyValue = keysOnly ? keyWithoutValue(index, slot) : loadHit(source);
-      kvs.push(keyValue);
-      bytes += keyValue.length;
+      work += keysOnly
+        ? sink.addMade(keyWithoutValue(index, slot))
+        : sink.addStored(source, index.hitMain, index.hitSub, index.hitBytes);
       this.count += 1;
       this.#produced += 1;
       return true;
@@ -95,7 +113,7 @@ export class CountCursor implements RangeCursor {
   readonly more = false;
   done = false;
   readonly #plan: RangePlan;
-  readonly #counter: RangeCounter;
+  #counter: RangeCounter;
 
   constructor(plan: RangePlan) {
     this.#plan = plan;
@@ -109,11 +127,29 @@ export class CountCursor implements RangeCursor {
   }
 
   next(keysMax: number, _bytesMax: number): Uint8Array[] {
+    this.#countOn(keysMax);
+    return [];
+  }
+
+  nextInto(_sink: RangeSink, keysMax: number, _workMax: number): void {
+    this.#countOn(keysMax);
+  }
+
+  #countOn(keysMax: number): void {
     assert(!this.done, "A range goes on after its end");
     checkReadable(this.#plan);
     this.done = this.#counter.step(keysMax);
     if (this.done) this.close();
-    return [];
+  }
+
+  rewind(): void {
+    this.done = false;
+    this.#counter = new RangeCounter(this.#plan, this.#plan.start);
+    this.#plan.hold?.renew();
+  }
+
+  onBlocking(onBlocking: () => void): void {
+    if (this.#plan.hold !== undefined) this.#plan.hold.onBlocking = onBlocking;
   }
 
   close(): void {

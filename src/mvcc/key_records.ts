@@ -1,9 +1,9 @@
 import { assert } from "../base/assert.ts";
 import type { KeyArena } from "./key_arena.ts";
 
-// A record is ten 32-bit words; a slot is its number. The three numbers that may pass 2^32 have their low
+// A record is eleven 32-bit words; a slot is its number. The three numbers that may pass 2^32 have their low
 // halves in words of their own and their high parts packed.
-const RECORD_WORDS = 10;
+const RECORD_WORDS = 11;
 /** Where the key's bytes are (see KeyArena). */
 export const KEY_REF = 0;
 export const HASH = 1;
@@ -20,6 +20,8 @@ export const HIGHS = 7;
 export const CREATE_HIGH = 8;
 /** Bits 0-30: sub revision; bit 31: the newest revision is a tombstone. */
 export const SUB = 9;
+/** Length of the newest KeyValue as it is stored, or 0 when that is not known. */
+export const BYTES = 10;
 
 export const TWO_POW_32 = 0x1_0000_0000;
 /** Mask of the 21 bits that a number below 2^53 has above its low 32. */
@@ -140,6 +142,16 @@ export class KeyRecords {
     words[base + VERSION_LOW] = version;
     words[base + HIGHS] = ((version / TWO_POW_32) << VERSION_HIGH_SHIFT) | (main / TWO_POW_32);
     words[base + SUB] = tombstone ? sub | TOMBSTONE : sub;
+    words[base + BYTES] = 0;
+  }
+
+  bytes(slot: number): number {
+    return this.chunkOf(slot)[this.baseOf(slot) + BYTES]! >>> 0;
+  }
+
+  /** AFTER `setNewest`, which forgets the length of the KeyValue before. */
+  setBytes(slot: number, bytes: number): void {
+    this.chunkOf(slot)[this.baseOf(slot) + BYTES] = bytes;
   }
 
   setCreateMain(slot: number, createMain: number): void {

@@ -55,8 +55,38 @@ export interface RangeCursor {
    * the revision has been compacted meanwhile, which cannot happen to a cursor that holds compaction off.
    */
   next(keysMax: number, bytesMax: number): Uint8Array[];
+  /** The same into a sink, up to the KeyValue whose work, summed up, reaches `workMax`. */
+  nextInto(sink: RangeSink, keysMax: number, workMax: number): void;
+  /** Begins again, with the same outcome; in the turn in which it was `done`, if it was. */
+  rewind(): void;
+  /** Calls `onBlocking` when a compaction waits for what this cursor holds; it should come to its end then. */
+  onBlocking(onBlocking: () => void): void;
   /** Lets go of compaction. To be called whatever the outcome; more than once does no harm. */
   close(): void;
+}
+
+/** What becomes of the KeyValues of a range. Each call returns the work it was, in bytes read or the like. */
+export interface RangeSink {
+  /** A KeyValue that goes out as it is stored; `bytes` is its length if the index knows it, else 0. */
+  addStored(source: RangeSource, main: number, sub: number, bytes: number): number;
+  /** One that has been made for this range; its bytes stay as they are. */
+  addMade(keyValue: Uint8Array): number;
+}
+
+/** Gathers copies. The work is their length. */
+export class KeyValueList implements RangeSink {
+  readonly kvs: Uint8Array[] = [];
+  bytes = 0;
+
+  addStored(source: RangeSource, main: number, sub: number, _bytes: number): number {
+    return this.addMade(loadRevision(source, main, sub));
+  }
+
+  addMade(keyValue: Uint8Array): number {
+    this.kvs.push(keyValue);
+    this.bytes += keyValue.length;
+    return keyValue.length;
+  }
 }
 
 /** What a range reads from. */
@@ -120,6 +150,13 @@ export function loadHit(source: RangeSource): Uint8Array {
 export function loadRevision(source: RangeSource, main: number, sub: number): Uint8Array {
   const keyValue = source.backend.getRevision(main, sub);
   assert(keyValue !== undefined, "Revision %.% is in the index and not in the backend", main, sub);
+  return keyValue;
+}
+
+/** A stored KeyValue that is valid until the backend is called again. */
+export function viewRevision(source: RangeSource, main: number, sub: number): Uint8Array {
+  const keyValue = source.backend.viewRevision(main, sub);
+  assert(keyValue !== undefined, `Revision ${main}.${sub} is in the index and not in the backend`);
   return keyValue;
 }
 

@@ -58,7 +58,7 @@ export class Restorer {
     this.#next.sub = sub + 1;
     if (tombstone) this.#index.restoreTombstone(key, main, sub);
     // Which sub revision created a key is not stored and nobody asks for it.
-    else this.#index.restore(key, main, sub, reader.createMain, 0, reader.version);
+    else this.#index.restore(key, main, sub, reader.createMain, 0, reader.version, keyValue.length);
     if (lease !== 0n) this.#leased.set(keyText(key), { key: key.slice(), lease });
     else if (this.#leased.size > 0) this.#leased.delete(keyText(key));
   }

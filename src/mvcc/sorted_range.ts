@@ -5,11 +5,13 @@ import { KeyValueReader, withoutValue, withoutValueAndLease } from "./key_value.
 import {
   checkReadable,
   hasRevisionFilters,
+  KeyValueList,
   loadHit,
   loadRevision,
   passesFilters,
   type RangeCursor,
   type RangePlan,
+  type RangeSink,
   sortOrder,
   sortTarget,
 } from "./range.ts";
@@ -39,7 +41,14 @@ export class SortedCursor implements RangeCursor {
    */
   readonly #fetchMax: number;
   readonly #reader = new KeyValueReader();
-  readonly #candidates: Candidates = { keys: [], values: [], mains: [], subs: [], keyValues: [] };
+  readonly #candidates: Candidates = {
+    keys: [],
+    values: [],
+    mains: [],
+    subs: [],
+    lengths: [],
+    keyValues: [],
+  };
   #from: Uint8Array;
   #matched = 0;
   /** Set once enough is fetched: counts the rest. */
@@ -60,14 +69,31 @@ export class SortedCursor implements RangeCursor {
   }
 
   next(keysMax: number, bytesMax: number): Uint8Array[] {
+    const list = new KeyValueList();
+    this.nextInto(list, keysMax, bytesMax);
+    return list.kvs;
+  }
+
+  nextInto(sink: RangeSink, keysMax: number, workMax: number): void {
     assert(!this.done, "A range goes on after its end");
     checkReadable(this.#plan);
     if (!this.#isSorted) {
-      if (!this.#gather(keysMax, bytesMax)) return [];
+      if (!this.#gather(keysMax, workMax)) return;
       this.#sort();
-      if (this.done) return [];
+      if (this.done) return;
     }
-    return this.#produce(keysMax, bytesMax);
+    this.#produce(sink, keysMax, workMax);
+  }
+
+  /** What has been sorted stays so. */
+  rewind(): void {
+    this.done = false;
+    this.#produced = 0;
+    this.#plan.hold?.renew();
+  }
+
+  onBlocking(onBlocking: () => void): void {
+    if (this.#plan.hold !== undefined) this.#plan.hold.onBlocking = onBlocking;
   }
 
   close(): void {
@@ -121,6 +147,7 @@ export class SortedCursor implements RangeCursor {
     this.#matched += 1;
     candidates.mains.push(index.hitMain);
     candidates.subs.push(index.hitSub);
+    candidates.lengths.push(index.hitBytes);
     if (this.#target === sortTarget.value) {
       const keyValue = loadHit(source);
       candidates.keyValues.push(keyValue);
@@ -136,11 +163,12 @@ export class SortedCursor implements RangeCursor {
 
   #prune(): void {
     const { limit } = this.#plan;
-    const { mains, subs, keys, values, keyValues } = this.#candidates;
+    const { mains, subs, lengths, keys, values, keyValues } = this.#candidates;
     const order = this.#order();
     if (order.length > limit) order.length = limit;
     this.#candidates.mains = order.map((i) => mains[i]!);
     this.#candidates.subs = order.map((i) => subs[i]!);
+    this.#candidates.lengths = order.map((i) => lengths[i]!);
     if (this.#target === sortTarget.value) {
       this.#candidates.values = order.map((i) => values[i]!);
       this.#candidates.keyValues = order.map((i) => keyValues[i]!);
@@ -165,24 +193,21 @@ export class SortedCursor implements RangeCursor {
     return order.sort((a, b) => sign * (keys[a]! - keys[b]!));
   }
 
-  #produce(keysMax: number, bytesMax: number): Uint8Array[] {
-    const { mains, subs, keyValues } = this.#candidates;
+  #produce(sink: RangeSink, keysMax: number, workMax: number): void {
+    const { mains, subs, lengths, keyValues } = this.#candidates;
     const { source, options } = this.#plan;
-    const kvs: Uint8Array[] = [];
-    let bytes = 0;
-    while (this.#produced < mains.length && kvs.length < keysMax && bytes < bytesMax) {
+    const end = Math.min(mains.length, this.#produced + keysMax);
+    for (let work = 0; this.#produced < end && work < workMax;) {
       const i = this.#produced++;
-      let keyValue = keyValues[i] ?? loadRevision(source, mains[i]!, subs[i]!);
+      const keyValue = keyValues[i];
       if (options.keysOnly === true) {
-        keyValue = this.#target === sortTarget.value
-          ? withoutValue(keyValue)
-          : withoutValueAndLease(keyValue);
-      }
-      kvs.push(keyValue);
-      bytes += keyValue.length;
+        const whole = keyValue ?? loadRevision(source, mains[i]!, subs[i]!);
+        const strip = this.#target === sortTarget.value ? withoutValue : withoutValueAndLease;
+        work += sink.addMade(strip(whole));
+      } else if (keyValue !== undefined) work += sink.addMade(keyValue);
+      else work += sink.addStored(source, mains[i]!, subs[i]!, lengths[i]!);
     }
     if (this.#produced === mains.length) this.#finish();
-    return kvs;
   }
 
   #finish(): void {
@@ -197,5 +222,7 @@ interface Candidates {
   values: Uint8Array[];
   mains: number[];
   subs: number[];
+  /** Of the KeyValues as they are stored; 0 where the index does not know. */
+  lengths: number[];
   keyValues: Uint8Array[];
 }

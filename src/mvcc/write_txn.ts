@@ -60,6 +60,7 @@ export class WriteTxn {
     const version = index.version(slot);
     const encode = store.events === undefined ? encodeTransientKeyValue : encodeKeyValue;
     const keyValue = encode(key, index.createMain(slot), main, version, value, lease);
+    index.setBytes(slot, keyValue.length);
     store.backend.putRevision(main, sub, false, keyValue);
     store.puts += 1;
     store.putBytes += key.length + value.length;

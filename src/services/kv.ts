@@ -26,7 +26,8 @@ import {
   type RangeRequest,
   type TxnRequest,
 } from "../gen/etcdserverpb/kv_pb.ts";
-import type { CallContext, Method, Reply, ReplyParts } from "../grpc/method.ts";
+import type { LongReply } from "../grpc/long_reply.ts";
+import type { CallContext, Method, Reply } from "../grpc/method.ts";
 import { isReadOnlyTxn, isSerializableTxn, rangeOptions } from "../mvcc/requests.ts";
 import { checkDeleteRange, checkPut, checkRange, checkTxn } from "../mvcc/txn_checks.ts";
 import {
@@ -41,8 +42,9 @@ import { putCost, txnCost } from "../server/quota.ts";
 import type { EtcdServer } from "../server/server.ts";
 import { HeaderEncoder } from "./header.ts";
 import { streaming, unary } from "./methods.ts";
-import { LargeRange, type RangeEnvelope } from "./large_range.ts";
+import { LargeRange, RANGE_WORK_PER_TURN, type RangeEnvelope } from "./large_range.ts";
 import { RangeStream } from "./range_stream.ts";
+import { TurnBudget } from "./turn_budget.ts";
 
 /** etcdserverpb.KV. The hot path: codecs are generated, key-values go out as they are stored. */
 export function kvMethods(server: EtcdServer, headers: HeaderEncoder): Method[] {
@@ -101,10 +103,12 @@ export function kvMethods(server: EtcdServer, headers: HeaderEncoder): Method[] 
 class KvService {
   readonly #server: EtcdServer;
   readonly #envelope: RangeEnvelope;
+  readonly #budget: TurnBudget;
 
   constructor(server: EtcdServer, envelope: RangeEnvelope) {
     this.#server = server;
     this.#envelope = envelope;
+    this.#budget = new TurnBudget(RANGE_WORK_PER_TURN, (run) => server.soon(run));
   }
 
   put(request: PutRequest, context: CallContext): Pending<PutOutcome> {
@@ -133,13 +137,13 @@ class KvService {
     request: RangeRequest,
     startedMs: number,
     readMs: number,
-  ): RangeOutcome | Pending<RangeOutcome | ReplyParts> {
+  ): RangeOutcome | Pending<RangeOutcome | LongReply> {
     const server = this.#server;
     const options = rangeOptions(request);
     try {
       if (request.rangeEnd.length > 0) {
         const onEnd = (succeeded: boolean): void => this.#onRangeRead(succeeded, startedMs, readMs);
-        return new LargeRange(server, options, this.#envelope, onEnd).run();
+        return new LargeRange(server, this.#budget, options, this.#envelope, onEnd).run();
       }
       const { kvs, count, more, revision } = server.store.range(options);
       this.#onRangeRead(true, startedMs, readMs);

@@ -1,13 +1,36 @@
+import { assert } from "../base/assert.ts";
 import { ByteWriter } from "../base/byte_writer.ts";
 import { Pending } from "../base/pending.ts";
-import { ReplyParts } from "../grpc/method.ts";
-import type { RangeCursor, RangeOptions } from "../mvcc/range.ts";
+import { LongReply } from "../grpc/long_reply.ts";
+import {
+  KeyValueList,
+  type RangeCursor,
+  type RangeOptions,
+  type RangeSink,
+  type RangeSource,
+  viewRevision,
+} from "../mvcc/range.ts";
 import type { RangeOutcome } from "../mvcc/txn_eval.ts";
 import type { EtcdServer } from "../server/server.ts";
+import type { TurnBudget } from "./turn_budget.ts";
 
-/** Work in one turn: about 2 ms of reading, or as many bytes. */
-const SLICE_KEYS = 1_000;
-const SLICE_BYTES = 1024 * 1024;
+/** Work of large ranges in one turn: a MiB of values, or a thousand of any size, in about 2 ms. */
+export const RANGE_WORK_PER_TURN = 1024 * 1024;
+/** Reading a value is as much work as copying so many bytes … */
+const READ_WORK = 1024;
+/** … and a look at the index as so many. */
+const LOOK_WORK = 32;
+
+/** A range that fits into this is not large: as much output as a connection takes at once. */
+const SMALL_BYTES = 256 * 1024;
+const SMALL_KEYS = 1_000;
+/** Looks at keys in one step, whether or not there is a value to each. */
+const LOOKS_PER_STEP = 1_000;
+const LOOKS_PER_MEASURING = 16_384;
+
+/** Bytes that are made at a time, and room for the value that begins before their end. */
+const PIECE_BYTES = 64 * 1024;
+const PIECE_SLACK_BYTES = 4 * 1024;
 
 /** Encodes what of a RangeResponse comes before its `kvs`, and what comes after. */
 export interface RangeEnvelope {
@@ -16,36 +39,43 @@ export interface RangeEnvelope {
 }
 
 /**
- * A range that may be large: read in slices at one revision, so that no turn of the event loop is long, and
- * answered with the stored bytes themselves. A unary reply begins with its length, so it leaves when the
- * last slice has been read; until then it holds off compaction, not the other clients.
+ * A range that may be large. A small one is read and answered at once. The answer of another one begins with its
+ * length, so it is measured first, which takes a walk over the index, in slices; then it is read again as the
+ * client takes it.
  */
 export class LargeRange {
-  readonly #server: EtcdServer;
+  readonly #budget: TurnBudget;
   readonly #cursor: RangeCursor;
   readonly #envelope: RangeEnvelope;
   readonly #onEnd: (succeeded: boolean) => void;
-  readonly #result = new Pending<RangeOutcome | ReplyParts>();
-  #parts: RangeParts | undefined;
+  readonly #result = new Pending<RangeOutcome | LongReply>();
+  readonly #list = new KeyValueList();
+  #meter: Meter | undefined;
 
-  /** `onEnd` is called when all has been read, or nothing more can be. Throws `compacted` and `futureRevision`. */
+  /**
+   * `onEnd` is called when the answer begins, or there will be none. Throws `compacted` and `futureRevision`.
+   */
   constructor(
     server: EtcdServer,
+    budget: TurnBudget,
     options: RangeOptions,
     envelope: RangeEnvelope,
     onEnd: (succeeded: boolean) => void,
   ) {
-    this.#server = server;
+    this.#budget = budget;
     this.#cursor = server.store.openRange(options, true);
     this.#envelope = envelope;
     this.#onEnd = onEnd;
   }
 
-  run(): Pending<RangeOutcome | ReplyParts> {
+  run(): Pending<RangeOutcome | LongReply> {
     try {
-      this.#slice();
-      if (this.#cursor.done) this.#onEnd(true);
-      else this.#server.soon(() => this.run());
+      const answer = this.#meter === undefined ? this.#readSmall() : this.#measure(this.#meter);
+      if (answer === undefined) this.#budget.wait(() => this.run());
+      else {
+        this.#onEnd(true);
+        this.#result.resolve(answer);
+      }
     } catch (error) {
       this.#cursor.close();
       this.#onEnd(false);
@@ -54,56 +84,207 @@ export class LargeRange {
     return this.#result;
   }
 
-  #slice(): void {
+  #readSmall(): RangeOutcome | LongReply | undefined {
     const cursor = this.#cursor;
-    const kvs = cursor.next(SLICE_KEYS, SLICE_BYTES);
-    const { revision, count, more, done } = cursor;
-    if (done && this.#parts === undefined) {
-      // All in one slice: not large after all.
-      return this.#result.resolve({ header: { revision }, kvs, count, more });
-    }
-    this.#parts ??= new RangeParts(this.#envelope.head(revision));
-    for (const kv of kvs) this.#parts.add(kv);
-    if (done) this.#result.resolve(this.#parts.finish(this.#envelope.tail(more, count)));
+    const { kvs, bytes } = this.#list;
+    cursor.nextInto(this.#list, LOOKS_PER_STEP, SMALL_BYTES - bytes);
+    const { revision, count, more } = cursor;
+    if (cursor.done) return { header: { revision }, kvs, count, more };
+    if (kvs.length < SMALL_KEYS && this.#list.bytes < SMALL_BYTES) return undefined; // Sorting, or counting.
+    kvs.length = 0;
+    cursor.rewind();
+    this.#meter = new Meter();
+    return this.#measure(this.#meter);
+  }
+
+  #measure(meter: Meter): LongReply | undefined {
+    const cursor = this.#cursor;
+    const before = meter.work;
+    cursor.nextInto(meter, LOOKS_PER_MEASURING, Math.max(READ_WORK, this.#budget.left));
+    this.#budget.spend(Math.max(meter.work - before, READ_WORK));
+    if (!cursor.done) return undefined;
+    const head = this.#envelope.head(cursor.revision);
+    const tail = this.#envelope.tail(cursor.more, cursor.count);
+    cursor.rewind();
+    return new RangeReply(cursor, this.#budget, { head, kvsBytes: meter.bytes, tail });
   }
 }
 
-const KVS_TAG = 0x12;
-/** Parts are about this long: small enough to be let go as they are sent, large enough to be few. */
-const PART_BYTES = 64 * 1024;
-/** Room for a value that begins before the end of its part. */
-const PART_SLACK_BYTES = 4 * 1024;
+interface RangeReplyParts {
+  readonly head: Uint8Array;
+  /** Length of what is between head and tail. */
+  readonly kvsBytes: number;
+  readonly tail: Uint8Array;
+}
 
-/** The bytes of a RangeResponse, gathered as its key-values are read. */
-class RangeParts {
-  readonly #parts: Uint8Array[] = [];
-  #out = new ByteWriter(PART_BYTES + PART_SLACK_BYTES);
+/**
+ * The bytes of a large RangeResponse, made a piece at a time. Until all is read, compaction is held off; when one
+ * waits, the rest is read into memory, so that it does not wait for a client.
+ */
+class RangeReply extends LongReply {
+  readonly length: number;
+  readonly #cursor: RangeCursor;
+  readonly #budget: TurnBudget;
+  readonly #tail: Uint8Array;
+  readonly #writer: FieldWriter;
+  /** Bytes made so far. */
+  #made = 0;
+  /** What is read from, and where its unread part begins. */
+  #piece: ByteWriter;
+  #at = 0;
+  /** Pieces after it that have been made already. */
+  #ahead: ByteWriter[] = [];
+  #isGathering = false;
+  #isWaiting = false;
+  #isClosed = false;
 
-  constructor(head: Uint8Array) {
-    this.#out.write(head);
+  constructor(cursor: RangeCursor, budget: TurnBudget, { head, kvsBytes, tail }: RangeReplyParts) {
+    super();
+    this.length = head.length + kvsBytes + tail.length;
+    this.#cursor = cursor;
+    this.#budget = budget;
+    this.#tail = tail;
+    this.#piece = newPiece();
+    this.#piece.write(head);
+    this.#made = head.length;
+    this.#writer = new FieldWriter(this.#piece);
+    cursor.onBlocking(() => this.#gather());
   }
 
-  add(kv: Uint8Array): void {
-    const out = this.#out;
-    out.byte(KVS_TAG);
-    out.varint(kv.length);
-    if (kv.length > PART_SLACK_BYTES) { // A part by itself: it is not copied.
-      this.#endPart();
-      this.#parts.push(kv);
-      return;
+  read(out: ByteWriter, bytesMax: number): number {
+    let left = bytesMax;
+    while (left > 0) {
+      const piece = this.#piece;
+      const count = Math.min(left, piece.length - this.#at);
+      if (count > 0) {
+        out.write(piece.bytes.subarray(this.#at, this.#at + count));
+        this.#at += count;
+        left -= count;
+      } else if (!this.#nextPiece()) break;
     }
-    out.write(kv);
-    if (out.length >= PART_BYTES) this.#endPart();
+    return bytesMax - left;
   }
 
-  finish(tail: Uint8Array): ReplyParts {
-    this.#out.write(tail);
-    this.#endPart();
-    return new ReplyParts(this.#parts);
+  close(): void {
+    this.#isClosed = true;
+    this.#cursor.close();
+    this.#ahead = [];
+    this.#piece = NO_PIECE;
+    this.#at = 0;
   }
 
-  #endPart(): void {
-    this.#parts.push(this.#out.bytes.subarray(0, this.#out.length));
-    this.#out = new ByteWriter(PART_BYTES + PART_SLACK_BYTES);
+  /** False when there is none, now or ever. */
+  #nextPiece(): boolean {
+    const ahead = this.#ahead.shift();
+    if (ahead !== undefined) this.#piece = ahead;
+    else if (this.#isClosed || this.#cursor.done) return false;
+    else if (this.#budget.left <= 0) {
+      this.#wait();
+      return false;
+    } else {
+      this.#piece.clear();
+      this.#make(this.#piece);
+    }
+    this.#at = 0;
+    return true;
+  }
+
+  /** Appends the next bytes to a piece; none, at times, before the end of a range that is sorted or filtered. */
+  #make(piece: ByteWriter): void {
+    const cursor = this.#cursor;
+    const writer = this.#writer;
+    const lengthBefore = piece.length;
+    writer.out = piece;
+    writer.work = 0;
+    cursor.nextInto(writer, LOOKS_PER_STEP, Math.min(PIECE_BYTES, this.#budget.left));
+    this.#budget.spend(Math.max(writer.work, READ_WORK));
+    if (cursor.done) piece.write(this.#tail);
+    this.#made += piece.length - lengthBefore;
+    const isRight = cursor.done ? this.#made === this.length : this.#made <= this.length;
+    assert(isRight, `A range of ${this.length} bytes came to ${this.#made}`);
+  }
+
+  #wait(): void {
+    if (this.#isWaiting) return;
+    this.#isWaiting = true;
+    this.#budget.wait(() => {
+      this.#isWaiting = false;
+      if (!this.#isClosed) this.onReadable?.();
+    });
+  }
+
+  #gather(): void {
+    if (this.#isGathering) return;
+    this.#isGathering = true;
+    this.#budget.wait(() => this.#gatherOn());
+  }
+
+  #gatherOn(): void {
+    while (!this.#isClosed && !this.#cursor.done) {
+      if (this.#budget.left <= 0) return this.#budget.wait(() => this.#gatherOn());
+      const piece = newPiece();
+      this.#make(piece);
+      this.#ahead.push(piece);
+    }
+  }
+}
+
+function newPiece(): ByteWriter {
+  return new ByteWriter(PIECE_BYTES + PIECE_SLACK_BYTES);
+}
+
+const NO_PIECE = new ByteWriter(0);
+
+const KVS_TAG = 0x12;
+
+/** Adds up what the key-values take as fields of the response. */
+class Meter implements RangeSink {
+  bytes = 0;
+  work = 0;
+
+  addStored(source: RangeSource, main: number, sub: number, bytes: number): number {
+    if (bytes > 0) return this.#add(bytes, LOOK_WORK);
+    return this.#add(viewRevision(source, main, sub).length, READ_WORK);
+  }
+
+  addMade(keyValue: Uint8Array): number {
+    return this.#add(keyValue.length, READ_WORK);
+  }
+
+  #add(bytes: number, work: number): number {
+    this.bytes += 1 + varintLength(bytes) + bytes;
+    this.work += work;
+    return work;
+  }
+}
+
+function varintLength(value: number): number {
+  let length = 1;
+  for (let rest = value; rest > 127; rest = Math.floor(rest / 128)) length += 1;
+  return length;
+}
+
+/** Writes the key-values as fields of the response. */
+class FieldWriter implements RangeSink {
+  out: ByteWriter;
+  work = 0;
+
+  constructor(out: ByteWriter) {
+    this.out = out;
+  }
+
+  addStored(source: RangeSource, main: number, sub: number, _bytes: number): number {
+    return this.addMade(viewRevision(source, main, sub));
+  }
+
+  addMade(keyValue: Uint8Array): number {
+    const { out } = this;
+    const { length } = keyValue;
+    out.byte(KVS_TAG);
+    out.varint(length);
+    out.write(keyValue);
+    const work = Math.max(length, READ_WORK);
+    this.work += work;
+    return work;
   }
 }

@@ -100,6 +100,10 @@ export class CrashBackend implements ServerBackend {
     this.#write((backend) => backend.putRevision(main, sub, tombstone, kept));
   }
 
+  viewRevision(main: number, sub: number): Uint8Array | undefined {
+    return this.#memory.viewRevision(main, sub);
+  }
+
   getRevision(main: number, sub: number): Uint8Array | undefined {
     return this.#memory.getRevision(main, sub);
   }

@@ -4,6 +4,7 @@ import type { KeyIndex } from "../../src/mvcc/key_index_api.ts";
 interface ModelRevision {
   readonly main: number;
   readonly sub: number;
+  bytes?: number;
 }
 
 /** A run of puts; `tombstone` is the delete that ended it. `versionFirst` is the version of `puts[0]`. */
@@ -30,6 +31,7 @@ export class ModelKeyIndex implements KeyIndex {
   hitSub = 0;
   hitCreateMain = 0;
   hitVersion = 0;
+  hitBytes = 0;
   resumeSlot = -1;
 
   readonly #keys = new Map<string, ModelKey>();
@@ -61,6 +63,10 @@ export class ModelKeyIndex implements KeyIndex {
     return known.slot;
   }
 
+  setBytes(slot: number, bytes: number): void {
+    this.#generation(slot).puts.at(-1)!.bytes = bytes;
+  }
+
   tombstone(key: Uint8Array, main: number, sub: number): boolean {
     assert(this.#visits === 0, "Cannot change a key index during a visit");
     const generation = this.#keys.get(keyText(key))?.generations.at(-1);
@@ -76,18 +82,19 @@ export class ModelKeyIndex implements KeyIndex {
     createMain: number,
     _createSub: number,
     version: number,
+    bytes: number,
   ): void {
     const known = this.#keys.get(keyText(key)) ?? this.#add(key);
     const generation = known.generations.at(-1);
     if (
       generation !== undefined && generation.tombstone === undefined &&
       generation.createMain === createMain && generation.versionFirst + generation.puts.length === version
-    ) generation.puts.push({ main, sub });
+    ) generation.puts.push({ main, sub, bytes });
     else {
       known.generations.push({
         createMain,
         versionFirst: version,
-        puts: [{ main, sub }],
+        puts: [{ main, sub, bytes }],
         tombstone: undefined,
       });
     }
@@ -246,6 +253,9 @@ export class ModelKeyIndex implements KeyIndex {
         this.hitSub = put.sub;
         this.hitCreateMain = generation.createMain;
         this.hitVersion = generation.versionFirst + i;
+        const isNewest = generation === known.generations.at(-1) && generation.tombstone === undefined &&
+          i === generation.puts.length - 1;
+        this.hitBytes = isNewest ? put.bytes ?? 0 : 0;
         return true;
       }
     }

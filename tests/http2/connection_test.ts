@@ -1,6 +1,8 @@
 import { test } from "node:test";
 import assert from "node:assert/strict";
+import type { ByteWriter } from "../../src/base/byte_writer.ts";
 import { utf8 } from "../../src/base/bytes.ts";
+import type { DataSource } from "../../src/http2/api.ts";
 import { ErrorCode, FRAME_PING, FRAME_SETTINGS, PREFACE, Setting, uint32At } from "../../src/http2/frames.ts";
 import { encodeStaticBlock } from "../../src/http2/hpack/encoder.ts";
 import {
@@ -630,4 +632,112 @@ test("a wrong preface is answered with GOAWAY", () => {
   server.send(utf8("PRI * HTTP/2.0\r\n\r\nXX"));
   assert.equal(server.goAway()?.code, ErrorCode.protocolError);
   assert.equal(server.peerEnded, true);
+});
+
+/** Gives `total` bytes of the pattern, as many at a time as it has been allowed. */
+class PatternSource implements DataSource {
+  at = 0;
+  reads = 0;
+  /** Where it has nothing more for the time being. */
+  until = Infinity;
+
+  read(out: ByteWriter, bytesMax: number): number {
+    this.reads += 1;
+    const count = Math.max(0, Math.min(bytesMax, this.until - this.at));
+    out.write(pattern(this.at, count));
+    this.at += count;
+    return count;
+  }
+}
+
+test("sendFrom() sends what its source makes, as windows allow, and trailers behind it", () => {
+  const server = new ServerFixture();
+  const { stream } = server.request(1);
+  const source = new PatternSource();
+  stream.sendBlock(okBlock, false);
+  stream.sendFrom(source, 200_000);
+  stream.sendBlock(trailersBlock, true);
+  assert.equal(source.reads, 0);
+  assert.equal(server.connection.output.parkedBytes, 200_000);
+  server.settle();
+  assert.equal(source.at, 65_535);
+  server.send(windowUpdate(1, 100_000));
+  server.send(windowUpdate(0, 50_000));
+  assert.equal(source.at, 115_535);
+  server.send(windowUpdate(0, 1 << 20));
+  assert.equal(source.at, 165_535);
+  server.send(windowUpdate(1, 1 << 20));
+  assertPattern(server, 1, 200_000);
+  assert.equal(stream.closed, true);
+  assert.equal(server.connection.output.parkedBytes, 0);
+});
+
+test("sendFrom() waits for a source that has nothing, and other streams go on", () => {
+  const server = new ServerFixture();
+  const { stream } = server.request(1);
+  const source = new PatternSource();
+  source.until = 10_000;
+  stream.sendFrom(source, 20_000);
+  stream.sendBlock(trailersBlock, true);
+  server.settle();
+  assert.equal(source.at, 10_000);
+  server.request(3).reply(bytes(100));
+  server.settle();
+  assert.equal(server.dataBytes(3), 100);
+  const { reads } = source;
+  source.until = 20_000;
+  server.settle();
+  assert.equal(source.reads, reads);
+  stream.resumeSource();
+  server.settle();
+  assertPattern(server, 1, 20_000);
+  stream.resumeSource(); // Too late to be of any use.
+  assert.equal(server.connection.streamCount, 0);
+});
+
+test("sources take a frame each in turn, and no more than the socket does", () => {
+  const server = new ServerFixture({ capacityBytes: 10_000, limits: { outputBytesMax: 60_000 } });
+  server.send(settings([Setting.initialWindowSize, 1 << 20]));
+  server.send(windowUpdate(0, 1 << 20));
+  server.pair.a.pause();
+  const sources = [1, 3].map((id) => server.request(id)).map(({ stream }) => {
+    const source = new PatternSource();
+    stream.sendFrom(source, 300_000);
+    return source;
+  });
+  server.settle();
+  const made = sources.map(({ at }) => at);
+  assert.ok(made[0]! + made[1]! < 100_000 && Math.min(...made) > 0, made.join(" "));
+  server.pair.a.resume();
+  server.settle();
+  for (const id of [1, 3]) assertPattern(server, id, 300_000);
+});
+
+test("an exception of a source resets its stream and takes back a half-written frame", () => {
+  const server = new ServerFixture();
+  const request = server.request(1);
+  const source: DataSource = {
+    read(out) {
+      out.write(bytes(50));
+      throw new Error("defect");
+    },
+  };
+  request.stream.sendFrom(source, 100);
+  server.request(3).reply(bytes(2));
+  server.settle();
+  assert.deepEqual(server.resets(1), [ErrorCode.internalError]);
+  assert.equal(request.resetCode, ErrorCode.internalError);
+  assert.equal(server.defects.length, 1);
+  assert.deepEqual([server.dataBytes(1), server.dataBytes(3)], [0, 2]);
+});
+
+test("a reset drops a source and tells", () => {
+  const server = new ServerFixture();
+  const request = server.request(1);
+  request.stream.sendFrom(new PatternSource(), 1_000_000);
+  request.stream.sendBlock(trailersBlock, true);
+  server.settle();
+  server.send(rst(1, ErrorCode.cancel));
+  assert.equal(request.resetCode, ErrorCode.cancel);
+  assert.equal(server.connection.output.parkedBytes, 0);
 });

@@ -43,6 +43,12 @@ class Pair {
 
   put(key: Uint8Array, sub = 0): void {
     const slots = [this.arena.put(key, this.main, sub), this.model.put(key, this.main, sub)] as const;
+    if (this.main % 7 > 0) {
+      // Any number will do, past 2^31 too.
+      const bytes = this.main * 1_000_003 % 2 ** 32;
+      this.arena.setBytes(slots[0], bytes);
+      this.model.setBytes(slots[1], bytes);
+    }
     assert.deepEqual(newestFacts(this.arena, slots[0]), newestFacts(this.model, slots[1]));
   }
 
@@ -111,7 +117,8 @@ function newestFacts(index: KeyIndex, slot: number): unknown {
 }
 
 function hit(index: KeyIndex): string {
-  return `${index.hitMain}.${index.hitSub} created ${index.hitCreateMain} version ${index.hitVersion}`;
+  const { hitMain, hitSub, hitCreateMain, hitVersion, hitBytes } = index;
+  return `${hitMain}.${hitSub} created ${hitCreateMain} version ${hitVersion}, ${hitBytes} bytes`;
 }
 
 function seekFacts(index: KeyIndex, key: Uint8Array, atMain: number): string {
@@ -339,8 +346,8 @@ test("ArenaKeyIndex agrees with the model when it is restored from the records o
       const intact = live && random(10) > 0;
       const createMain = intact ? model.createMain(slot) : live ? main - 50 : main;
       const version = intact ? model.version(slot) + 1 : live ? 1 + random(1000) : 1;
-      arena.restore(key, main, 0, createMain, 0, version);
-      model.restore(key, main, 0, createMain, 0, version);
+      arena.restore(key, main, 0, createMain, 0, version, main * 3);
+      model.restore(key, main, 0, createMain, 0, version, main * 3);
     }
     for (const key of keys) {
       for (let i = 0; i < 10; i += 1) {
