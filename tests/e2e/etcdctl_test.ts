@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import process from "node:process";
 import { test } from "node:test";
+import { WAIT_MS_MAX } from "../harness/deadline.ts";
 import { type Command, runScript, scriptsUnder } from "../harness/datadriven.ts";
 import {
   type EtcdProcess,
@@ -17,7 +18,6 @@ import {
  * versions, errors and hashes.
  */
 const EXPECTED_MINOR = 7;
-const COMMAND_TIMEOUT_MS = 20_000;
 
 const rewrites = process.env["REWRITE"] === "1";
 const etcdctl = findProgram("etcdctl");
@@ -64,7 +64,7 @@ function run(server: EtcdProcess, { name, words, input }: Command): string {
   const { stdout, stderr, status } = spawnSync(etcdctl!, args, {
     input: input === "" ? "" : `${input}\n\n\n\n`,
     env: environment(),
-    timeout: COMMAND_TIMEOUT_MS,
+    timeout: WAIT_MS_MAX,
   });
   assert.ok(status !== null, `etcdctl ${name} did not end:\n${server.output}`);
   const exit = status === 0 ? "" : `exit ${status}\n`;

@@ -7,7 +7,7 @@ import { type EtcdProcess, startEtcd } from "../harness/etcd_process.ts";
 
 /* What npm's package etcd3 builds on streams: watches, leases, locks and elections. */
 
-const options = { timeout: 60_000 };
+const options = { timeout: 120_000 };
 let starting: Promise<EtcdProcess> | undefined;
 
 /** Runs `use` with two clients, on connections of their own, of the one server of this file. */

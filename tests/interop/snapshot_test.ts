@@ -47,7 +47,7 @@ const etcdctl = findProgram("etcdctl");
 const restorer = findProgram("etcdutl") ?? etcdctl;
 const skip = reasonToSkip();
 /** Bun's own is 5 s, and servers are started here. */
-const timeout = 60_000;
+const timeout = 120_000;
 
 test(
   "a snapshot, restored by etcd's own tool, starts an etcd in Go with the same data",
