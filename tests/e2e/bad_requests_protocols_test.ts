@@ -8,12 +8,12 @@ import { concatBytes } from "../../src/base/bytes.ts";
 import { KV } from "../../src/gen/etcdserverpb/kv_pb.ts";
 import { codeNames, decodeStatusMessage } from "../../src/grpc/status.ts";
 import { type BadRequest, badRequests, putA } from "../harness/bad_requests.ts";
+import { WAIT_MS_MAX } from "../harness/deadline.ts";
 import { allStarted, type EtcdProcess, findGoEtcd, startEtcd, startGoEtcd } from "../harness/etcd_process.ts";
 
 const PREFIX_BYTES = 5;
 const TRAILERS = 0x80;
 const NESTING_MAX = 1_000;
-const ANSWER_TIMEOUT_MS = 10_000;
 
 interface Answer {
   readonly status: string;
@@ -159,7 +159,7 @@ function post(port: number, { path, headers, body }: HttpRequest): Promise<[numb
         response.on("error", reject);
       },
     );
-    const timer = setTimeout(() => request.destroy(new Error(`${path}: no answer`)), ANSWER_TIMEOUT_MS);
+    const timer = setTimeout(() => request.destroy(new Error(`${path}: no answer`)), WAIT_MS_MAX);
     request.on("error", (error) => {
       clearTimeout(timer);
       reject(error);

@@ -8,6 +8,7 @@ import {
   Maintenance,
 } from "../../src/gen/etcdserverpb/maintenance_pb.ts";
 import { badRequests, putA, putOp, wrongAnswers } from "../harness/bad_requests.ts";
+import { eventually } from "../harness/deadline.ts";
 import { allStarted, type EtcdProcess, findGoEtcd, startEtcd, startGoEtcd } from "../harness/etcd_process.ts";
 import { GrpcClient } from "../harness/grpc_client.ts";
 
@@ -86,11 +87,11 @@ async function fillStore(port: number): Promise<void> {
   assert.ok(puts >= 8, `full after ${puts} puts of 256 KiB`);
   // The alarm goes through the log: it may come a little later than the refusal.
   let alarms: readonly AlarmType[] = [];
-  const deadlineMs = performance.now() + 5_000;
-  while (alarms.length === 0 && performance.now() < deadlineMs) {
+  await eventually("the alarm", async () => {
     const { response } = await client.call(Maintenance.method.alarm, {});
     alarms = response!.alarms.map(({ alarm }) => alarm);
-  }
+    return alarms.length > 0;
+  });
   assert.deepEqual(alarms, [AlarmType.NOSPACE]);
   const { response: status } = await client.call(Maintenance.method.status, {});
   assert.deepEqual(status?.errors.length, 1);

@@ -5,6 +5,7 @@ import { createServer, type Server } from "node:http";
 import { join } from "node:path";
 import { test } from "node:test";
 import { chromium } from "playwright-core";
+import { WAIT_MS_MAX, within } from "../harness/deadline.ts";
 import { startEtcd } from "../harness/etcd_process.ts";
 
 /** Debian's package. */
@@ -27,12 +28,17 @@ for (const protocol of ["connect", "grpc-web"] as const) {
     const script = bundle("tests/e2e/browser/page.ts");
     const page = await servePage(script);
     const etcd = await startEtcd();
-    const browser = await chromium.launch({ executablePath, headless: true, args: CHROMIUM_FLAGS });
+    const browser = await chromium.launch({
+      executablePath,
+      headless: true,
+      args: CHROMIUM_FLAGS,
+      timeout: WAIT_MS_MAX,
+    });
     try {
       const tab = await browser.newPage();
-      await tab.goto(page.url);
+      await tab.goto(page.url, { timeout: WAIT_MS_MAX });
       const call = `useEtcd(${JSON.stringify(protocol)}, "http://${etcd.endpoint}")`;
-      assert.deepEqual(await tab.evaluate(call), {
+      assert.deepEqual(await within("the page's calls", tab.evaluate(call), () => etcd.output), {
         value: "first",
         error: "3 etcdserver: key is not provided",
         seen: ["first", "second"],
@@ -40,7 +46,7 @@ for (const protocol of ["connect", "grpc-web"] as const) {
         ttlOfNone: 0,
       });
     } finally {
-      await browser.close();
+      await within("the browser to close", browser.close());
       await etcd.stop();
       await page.close();
     }

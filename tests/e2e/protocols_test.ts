@@ -19,6 +19,7 @@ import {
   Health,
   HealthCheckResponse_ServingStatus as ServingStatus,
 } from "../../src/gen/grpc/health/v1/health_pb.ts";
+import { within } from "../harness/deadline.ts";
 import { type EtcdProcess, startEtcd } from "../harness/etcd_process.ts";
 import { connectHttp2 } from "../harness/http2_client.ts";
 
@@ -85,7 +86,11 @@ for (const [name, [viaNode, viaOurs, useBinaryFormat]] of Object.entries(overHtt
   });
 }
 
-async function useTransport(transport: Transport, name: string): Promise<void> {
+function useTransport(transport: Transport, name: string): Promise<void> {
+  return within(`calls by ${name}`, makeCalls(transport, name));
+}
+
+async function makeCalls(transport: Transport, name: string): Promise<void> {
   const isJson = name.includes("JSON");
   const prefix = utf8(`${name}/`);
   const kv = createClient(KV, transport);
@@ -173,7 +178,7 @@ async function http(
   body = "",
 ): Promise<HttpAnswer> {
   const { port } = await server();
-  return await new Promise((resolve, reject) => {
+  const answer = new Promise<HttpAnswer>((resolve, reject) => {
     const request = httpRequest(
       { host: "127.0.0.1", port, method, path, headers, agent: false },
       (response) => {
@@ -189,6 +194,7 @@ async function http(
     request.on("error", reject);
     request.end(body);
   });
+  return await within(`an answer to ${method} ${path}`, answer);
 }
 
 test("a Connect call is no more than a POST of JSON", async () => {

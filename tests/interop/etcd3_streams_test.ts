@@ -3,11 +3,14 @@ import { once } from "node:events";
 import { test } from "node:test";
 import { Etcd3, EtcdLockFailedError, type Watcher } from "etcd3";
 import { sleep } from "../harness/crash_server.ts";
+import { eventually, within } from "../harness/deadline.ts";
 import { type EtcdProcess, startEtcd } from "../harness/etcd_process.ts";
 
 /* What npm's package etcd3 builds on streams: watches, leases, locks and elections. */
 
 const options = { timeout: 120_000 };
+/** Seconds; longer than a few requests take, and than the client waits between two renewals. */
+const SHORT_TTL = 5;
 let starting: Promise<EtcdProcess> | undefined;
 
 /** Runs `use` with two clients, on connections of their own, of the one server of this file. */
@@ -15,7 +18,7 @@ async function withClients(use: (client: Etcd3, other: Etcd3) => Promise<void>):
   const server = await (starting ??= startEtcd());
   const clients = [0, 1].map(() => new Etcd3({ hosts: `http://${server.endpoint}` }));
   try {
-    await use(clients[0]!, clients[1]!);
+    await within("the clients' calls", use(clients[0]!, clients[1]!), () => server.output);
   } finally {
     for (const client of clients) client.close();
   }
@@ -37,7 +40,7 @@ class Heard {
   }
 
   async until(count: number): Promise<readonly string[]> {
-    for (let waited = 0; this.lines.length < count && waited < 500; waited += 1) await sleep(10);
+    await eventually(`${count} events`, () => this.lines.length >= count, () => this.lines.join("\n"));
     return this.lines;
   }
 }
@@ -77,9 +80,9 @@ test(
   options,
   () =>
     withClients(async (client, other) => {
-      const lease = client.lease(2, { autoKeepAlive: false });
+      const lease = client.lease(SHORT_TTL, { autoKeepAlive: false });
       await lease.put("lease/short").value("x");
-      const kept = client.lease(2);
+      const kept = client.lease(SHORT_TTL);
       await kept.put("lease/kept").value("y");
       const revoked = client.lease(100);
       await revoked.put("lease/revoked").value("z");
@@ -91,7 +94,7 @@ test(
       await lease.keepaliveOnce();
       await revoked.revoke();
       assert.deepEqual(await other.getAll().prefix("lease/").keys(), ["lease/kept", "lease/short"]);
-      await sleep(3_500);
+      await eventually("the short lease to end", async () => await other.get("lease/short") === null);
       assert.deepEqual(await other.getAll().prefix("lease/").keys(), ["lease/kept"]);
       const lost = once(kept, "lost");
       await other.leaseClient.leaseRevoke({ ID: await kept.grant() });
@@ -103,15 +106,15 @@ test(
 
 test("etcd3 locks out others until it unlocks", options, () =>
   withClients(async (client, other) => {
-    const lock = client.lock("lock").ttl(5);
+    const lock = client.lock("lock").ttl(60);
     await lock.acquire();
-    await assert.rejects(other.lock("lock").ttl(5).acquire(), EtcdLockFailedError);
+    await assert.rejects(other.lock("lock").ttl(60).acquire(), EtcdLockFailedError);
     await lock.release();
     let entered = 0;
     await Promise.all([client, other].map(async (each) => {
-      for (let tries = 0; tries < 200; tries += 1) {
+      for (let tries = 0; tries < 2_000; tries += 1) {
         try {
-          await each.lock("lock").ttl(5).do(async () => {
+          await each.lock("lock").ttl(60).do(async () => {
             entered += 1;
             await sleep(20);
           });
@@ -133,9 +136,9 @@ test(
       const observer = await other.election("election").observe();
       const leaders: (string | undefined)[] = [];
       observer.on("change", (value) => leaders.push(value));
-      const first = client.election("election", 5).campaign("one");
+      const first = client.election("election", 60).campaign("one");
       await once(first, "elected");
-      const second = other.election("election", 5).campaign("two");
+      const second = other.election("election", 60).campaign("two");
       let isSecondElected = false;
       second.on("elected", () => isSecondElected = true);
       await first.proclaim("one again");
@@ -145,7 +148,11 @@ test(
       await first.resign();
       await elected;
       assert.equal(await client.election("election").leader(), "two");
-      for (let waited = 0; leaders.at(-1) !== "two" && waited < 500; waited += 1) await sleep(10);
+      await eventually(
+        "the observer to hear of it",
+        () => leaders.at(-1) === "two",
+        () => leaders.join(", "),
+      );
       assert.deepEqual(leaders.filter((value) => value !== undefined), ["one", "one again", "two"]);
       await second.resign();
       await observer.cancel();

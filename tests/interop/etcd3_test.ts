@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Etcd3, GRPCInvalidArgumentError, type IOptions } from "etcd3";
+import { within } from "../harness/deadline.ts";
 import { type EtcdProcess, startEtcd } from "../harness/etcd_process.ts";
 
 /* The client of npm's package etcd3: grpc-js below it, and proto files that are not ours. */
@@ -15,7 +16,7 @@ async function withClient(
   const server = await (starting ??= startEtcd());
   const client = new Etcd3({ hosts: `http://${server.endpoint}`, ...options });
   try {
-    await use(client);
+    await within("the client's calls", use(client), () => server.output);
   } finally {
     client.close();
   }

@@ -121,7 +121,7 @@ test("checkWriteConflicts() takes time in proportion to a hostile request, not t
     const before = performance.now();
     assert.equal(refuses(() => checkWriteConflicts(txnOf(operations))), false);
     // It is a tenth of a second; a comparison of all pairs, or copying at every level, is a minute.
-    assert.ok(performance.now() - before < 3000);
+    assert.ok(performance.now() - before < 20_000);
   }
 });
 

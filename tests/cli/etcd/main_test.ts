@@ -8,6 +8,7 @@ import { FileError, type Files } from "../../../src/ports/files.ts";
 import type { Process } from "../../../src/ports/process.ts";
 import type { Runtime } from "../../../src/ports/runtime.ts";
 import { loadRuntime } from "../../../src/runtime/detect.ts";
+import { eventually } from "../../harness/deadline.ts";
 import { replay, runScript, scriptsUnder } from "../../harness/datadriven.ts";
 
 const real = await loadRuntime();
@@ -120,7 +121,7 @@ test("the first signal closes the member, the second ends the process at once", 
   assert.deepEqual(raised, []);
   handlers.get("SIGINT")!();
   assert.deepEqual(raised, ["SIGINT"]);
-  while (raised.length < 2) await new Promise((resolve) => setTimeout(resolve, 5));
+  await eventually("the second signal", () => raised.length >= 2, () => err);
   assert.deepEqual(raised, ["SIGINT", "SIGTERM"]);
   assert.match(err, /"msg":"closed etcd server"/);
   rmSync(directory, { recursive: true });

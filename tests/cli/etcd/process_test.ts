@@ -7,7 +7,12 @@ import { join } from "node:path";
 import process from "node:process";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { endOf } from "../../harness/child_process.ts";
+import { eventually, WAIT_MS_MAX } from "../../harness/deadline.ts";
 import { freePort, httpGet, runtimeCommand } from "../../harness/etcd_process.ts";
+
+/** From its start on: a server is waited for, asked, and told to end. */
+const ENDED_MS_MAX = 3 * WAIT_MS_MAX;
 
 const mainModule = fileURLToPath(new URL("../../../mod.ts", import.meta.url));
 
@@ -34,19 +39,19 @@ class Command {
     let out = "";
     this.child.stdout!.setEncoding("utf8").on("data", (text: string) => out += text);
     this.child.stderr!.setEncoding("utf8").on("data", (text: string) => this.err += text);
-    this.ended = new Promise((resolve) => {
-      this.child.once("close", (status, signal) => resolve({ status, signal, out, err: this.err }));
-    });
+    this.ended = endOf(this.child, args.join(" "), () => this.err, ENDED_MS_MAX)
+      .then(({ code, signal }) => ({ status: code, signal, out, err: this.err }));
+    this.ended.catch(() => {}); // Who waits for it is told.
   }
 
   async until(text: string): Promise<void> {
-    const deadlineMs = performance.now() + 20_000;
-    while (!this.err.includes(text)) {
-      if (performance.now() > deadlineMs || this.child.exitCode !== null) {
-        this.child.kill("SIGKILL");
-        throw new Error(`no ${JSON.stringify(text)} in:\n${this.err}`);
-      }
-      await new Promise((resolve) => setTimeout(resolve, 10));
+    const isThere = (): boolean => this.err.includes(text);
+    try {
+      await eventually(text, () => isThere() || this.child.exitCode !== null, () => this.err);
+      assert.ok(isThere(), `it ended without ${JSON.stringify(text)}:\n${this.err}`);
+    } catch (error) {
+      this.child.kill("SIGKILL");
+      throw error;
     }
   }
 }
