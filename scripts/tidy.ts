@@ -19,6 +19,8 @@ const layers: Readonly<Record<string, readonly string[]>> = {
   snap: ["base", "ports", "gen", "mvcc", "raft", "backend"],
   server: ["base", "ports", "gen", "mvcc", "lease", "auth", "membership", "raft", "backend", "wal", "snap"],
   http2: ["base", "ports"],
+  // The queue of connections to flush, and the timer of their deadlines, are one for both protocols.
+  http1: ["base", "ports", "http2"],
   grpc: ["base", "ports", "http2"],
   client: ["base", "ports", "gen", "http2", "grpc"],
   peer: ["base", "ports", "gen", "raft", "membership", "server"],
@@ -35,7 +37,7 @@ const layers: Readonly<Record<string, readonly string[]>> = {
     "membership",
     "server",
   ],
-  gateway: ["base", "ports", "gen", "grpc", "http2", "mvcc", "membership", "server", "services"],
+  gateway: ["base", "ports", "gen", "grpc", "http1", "http2", "mvcc", "membership", "server", "services"],
   runtime: ["base", "ports"],
   embed: ["*"],
   cli: ["*"],

@@ -9,17 +9,21 @@ import { metricsRenderer } from "../gateway/metrics.ts";
 import { connectHandlers, inProcessTransport } from "../grpc/connect_bridge.ts";
 import { FetchExchange } from "../http2/fetch_adapter.ts";
 import { http2Options, ServerConnection } from "../http2/connection.ts";
+import type { RequestBody } from "../http1/api.ts";
+import type { Exchange } from "../http1/exchange.ts";
+import { FetchExchange as FetchHttp1, type FetchHandler } from "../http1/fetch_adapter.ts";
+import { Http1Server } from "../http1/server.ts";
 import { FlushQueue } from "../http2/flush_queue.ts";
+import { Sweeper } from "../http2/sweeper.ts";
 import { hexId } from "../base/bytes.ts";
 import { plainText } from "../gateway/plain_answers.ts";
 import { HostWhitelist } from "../gateway/host_whitelist.ts";
 import { JsonGateway } from "../gateway/json_gateway.ts";
 import { peerHandler } from "../peer/handler.ts";
-import type { HttpAnswer, HttpCall, HttpCallBody } from "../ports/http_call.ts";
 import type { Log } from "../ports/log.ts";
 import type { Runtime } from "../ports/runtime.ts";
 import {
-  type Http1Handler,
+  type ByteStream,
   type Listener,
   type ListenOptions,
   type PeerInfo,
@@ -49,7 +53,6 @@ export interface EtcdOptions {
 const REQUEST_OVERHEAD_BYTES = 512 * 1024;
 const HANDSHAKE_TIMEOUT_MS = 10_000;
 const PREFACE_TIMEOUT_MS = 10_000;
-const HTTP1_HEAD_TIMEOUT_MS = 300_000;
 /** File descriptors kept for the log, the store and peers. */
 const RESERVED_FILES = 150;
 /** Where the platform does not tell how many files a process may have open. */
@@ -68,6 +71,8 @@ export class Etcd {
   readonly #clientListeners: Listener[] = [];
   readonly #hosts: HostWhitelist;
   readonly #connections = new Set<ServerConnection>();
+  readonly #http1Servers: Http1Server[] = [];
+  readonly #sweeper: Sweeper;
   readonly #flushQueue: FlushQueue;
   readonly #grpc: GrpcServer;
   readonly #app: Hono<GatewayEnv>;
@@ -81,6 +86,7 @@ export class Etcd {
     this.#options = options;
     this.server = server;
     this.#flushQueue = flushQueue;
+    this.#sweeper = new Sweeper(runtime.clock);
     this.#hosts = new HostWhitelist(config.hostWhitelist);
     this.methods = new MethodTable(etcdMethods(server), { timed: config.metrics === "extensive" });
     const shared = {
@@ -164,10 +170,11 @@ export class Etcd {
     const clientTls = config.clientTls && tlsSource(config.clientTls, runtime.files);
     const peerTls = config.peerTls && tlsSource(config.peerTls, runtime.files);
     log.info("configuring peer listeners", { "listen-peer-urls": config.listenPeerUrls });
+    const toPeers = peerHandler(this.server);
     for (const port of portsOf(config.listenPeerUrls)) {
       const { address } = await this.#listen(port, peerTls, {
         ...this.#commonListenOptions("peer"),
-        http1: peerHandler(this.server),
+        onHttp1: this.#serveHttp1((exchange) => new FetchHttp1(exchange, toPeers, runtime.clock)),
       });
       log.info("serving peer traffic", { address: addressText(address) });
     }
@@ -183,10 +190,7 @@ export class Etcd {
     for (const port of portsOf(config.listenMetricsUrls)) {
       await this.#listen(port, clientTls, {
         ...this.#commonListenOptions("metrics"),
-        http1: (request, { peer }) =>
-          METRICS_PATH.test(new URL(request.url).pathname)
-            ? this.#app.fetch(request, { peer, httpVersion: "1.1" })
-            : new Response("404 page not found\n", { status: 404, headers: plainText }),
+        onHttp1: this.#serveHttp1((exchange) => new FetchHttp1(exchange, this.#fetchMetrics, runtime.clock)),
       });
       log.info("serving metrics", { address: port.url });
     }
@@ -207,11 +211,11 @@ export class Etcd {
     traffic: "grpc" | "http" | "grpc+http",
   ): Promise<void> {
     const { log } = this.#options;
-    const { http1, http1Call, ...http2 } = this.#clientListenOptions();
+    const { onHttp1, ...http2 } = this.#clientListenOptions();
     const listener = await this.#listen(
       port,
       tls,
-      traffic === "grpc" ? http2 : { ...http2, http1: http1!, http1Call: http1Call! },
+      traffic === "grpc" ? http2 : { ...http2, onHttp1: onHttp1! },
     );
     this.#clientListeners.push(listener);
     log.info("ready to serve client requests");
@@ -235,13 +239,30 @@ export class Etcd {
     return listener;
   }
 
-  #commonListenOptions(endpoint: string): Omit<ListenOptions, "onHttp2" | "http1"> {
+  readonly #fetchMetrics: FetchHandler = (request, { peer }) =>
+    METRICS_PATH.test(new URL(request.url).pathname)
+      ? this.#app.fetch(request, { peer, httpVersion: "1.1" })
+      : new Response("404 page not found\n", { status: 404, headers: plainText });
+
+  /** What a listener does with connections of HTTP/1.1. */
+  #serveHttp1(onRequest: (exchange: Exchange) => RequestBody): (stream: ByteStream) => void {
+    const server = new Http1Server({
+      clock: this.#options.runtime.clock,
+      flushQueue: this.#flushQueue,
+      sweeper: this.#sweeper,
+      handler: { onRequest },
+      onDefect: (error) => this.#options.onFatal(error),
+    });
+    this.#http1Servers.push(server);
+    return (stream) => server.accept(stream);
+  }
+
+  #commonListenOptions(endpoint: string): Omit<ListenOptions, "onHttp2" | "onHttp1"> {
     const { runtime, log } = this.#options;
     return {
       connectionsMax: Math.max((runtime.process.openFilesMax() ?? CONNECTIONS_MAX) - RESERVED_FILES, 1),
       handshakeTimeoutMs: HANDSHAKE_TIMEOUT_MS,
       prefaceTimeoutMs: PREFACE_TIMEOUT_MS,
-      http1HeadTimeoutMs: HTTP1_HEAD_TIMEOUT_MS,
       onRejected: ({ remoteAddress, serverName, message }) =>
         log.warn(`rejected connection on ${endpoint} endpoint`, {
           "remote-addr": remoteAddress,
@@ -255,6 +276,7 @@ export class Etcd {
     const { config, runtime } = this.#options;
     const http2 = http2Options(runtime.clock, {
       flushQueue: this.#flushQueue,
+      sweeper: this.#sweeper,
       limits: { streamsMax: config.maxConcurrentStreams },
       pingPolicy: { minTimeMs: config.grpcKeepaliveMinTimeMs, permitWithoutStream: false },
       keepalive: {
@@ -268,19 +290,24 @@ export class Etcd {
     return {
       ...this.#commonListenOptions("client"),
       onHttp2: (stream) => void this.#connections.add(new ServerConnection(stream, this.#grpc, http2)),
-      http1: (request, { peer }) => this.#fetch(request, peer, "1.1"),
-      http1Call: (call, answer) => this.#openJson(call, answer),
+      onHttp1: this.#serveHttp1((exchange) =>
+        this.#openJson(exchange) ?? new FetchHttp1(exchange, this.#fetchHttp1, runtime.clock)
+      ),
     };
   }
 
   /** JSON over HTTP/1.1 takes no detour over the fetch API, unless the web's rules are to be looked at. */
-  #openJson(call: HttpCall, answer: HttpAnswer): HttpCallBody | undefined {
-    if (call.header("origin") !== undefined || call.method === "OPTIONS") return undefined;
-    if (call.peer.tls === undefined && !this.#hosts.allows(call.header("host") ?? "")) return undefined;
-    return this.#json?.open(call, answer);
+  #openJson(exchange: Exchange): RequestBody | undefined {
+    if (exchange.header("origin") !== undefined || exchange.method === "OPTIONS") return undefined;
+    if (exchange.peer.tls === undefined && !this.#hosts.allows(exchange.header("host") ?? "")) {
+      return undefined;
+    }
+    return this.#json?.open(exchange);
   }
 
-  #fetch(request: Request, peer: PeerInfo, httpVersion: "1.1" | "2"): ReturnType<Http1Handler> {
+  readonly #fetchHttp1: FetchHandler = (request, { peer }) => this.#fetch(request, peer, "1.1");
+
+  #fetch(request: Request, peer: PeerInfo, httpVersion: "1.1" | "2"): Response | Promise<Response> {
     return this.#hosts.refusal(request, peer.tls !== undefined) ??
       this.#app.fetch(request, { peer, httpVersion });
   }
@@ -313,6 +340,7 @@ export class Etcd {
     };
     log.info("closing etcd server", fields);
     for (const listener of this.#listeners) listener.stopAccepting();
+    for (const server of this.#http1Servers) server.drain();
     for (const connection of this.#connections) connection.goAway();
     const deadlineMs = runtime.clock.monotonicMs() + DRAIN_MS;
     while (this.#connections.size > 0 && runtime.clock.monotonicMs() < deadlineMs) {
@@ -391,7 +419,6 @@ async function probePorts(config: EtcdConfig, runtime: Runtime): Promise<void> {
       connectionsMax: 1,
       handshakeTimeoutMs: HANDSHAKE_TIMEOUT_MS,
       prefaceTimeoutMs: PREFACE_TIMEOUT_MS,
-      http1HeadTimeoutMs: HTTP1_HEAD_TIMEOUT_MS,
     });
     await listener.close();
   }

@@ -2,7 +2,7 @@ import type { DeadlineNode } from "../grpc/deadlines.ts";
 import type { CallContext } from "../grpc/method.ts";
 import { parseTimeoutMs } from "../grpc/metadata.ts";
 import { canceled, Code, deadlineExceeded, RpcError } from "../grpc/status.ts";
-import type { HttpAnswer, HttpCall } from "../ports/http_call.ts";
+import type { HttpExchange } from "../http1/api.ts";
 import type { PeerInfo } from "../ports/sockets.ts";
 import type { JsonBinding, JsonGateway } from "./json_gateway.ts";
 import { JsonError } from "./json_reader.ts";
@@ -43,18 +43,16 @@ export abstract class JsonCall implements CallContext, DeadlineNode {
   nextDeadline: DeadlineNode | undefined = undefined;
   readonly gateway: JsonGateway;
   readonly binding: JsonBinding;
-  readonly answer: HttpAnswer;
-  readonly #call: HttpCall;
+  readonly exchange: HttpExchange;
   #cancelReason: RpcError | undefined = undefined;
   #onCancel: ((reason: RpcError) => void)[] | undefined = undefined;
   #done = false;
   abstract readonly requestBytes: Uint8Array | undefined;
 
-  constructor(gateway: JsonGateway, binding: JsonBinding, call: HttpCall, answer: HttpAnswer) {
+  constructor(gateway: JsonGateway, binding: JsonBinding, exchange: HttpExchange) {
     this.gateway = gateway;
     this.binding = binding;
-    this.answer = answer;
-    this.#call = call;
+    this.exchange = exchange;
     binding.route.stats.started += 1;
   }
 
@@ -65,7 +63,7 @@ export abstract class JsonCall implements CallContext, DeadlineNode {
 
   /** Grpc-Timeout, as grpc-gateway takes it. Throws the status for a malformed one. */
   protected startDeadline(): void {
-    const timeout = this.#call.header("grpc-timeout");
+    const timeout = this.exchange.header("grpc-timeout");
     if (timeout === undefined) return;
     let timeoutMs: number;
     try {
@@ -115,9 +113,9 @@ export abstract class JsonCall implements CallContext, DeadlineNode {
   }
 
   /** One message of the client, as gRPC would have brought it. */
-  protected readMessage(json: Uint8Array, length = json.length): Uint8Array {
+  protected readMessage(json: Uint8Array, start: number, end: number): Uint8Array {
     const { reader, options } = this.gateway;
-    const message = reader.read(this.binding.input, json, length);
+    const message = reader.read(this.binding.input, json, start, end);
     if (message.length > options.receiveBytesMax) throw tooLarge(message.length, options.receiveBytesMax);
     options.traffic.receivedBytes += message.length;
     this.binding.route.stats.received += 1;
@@ -139,19 +137,19 @@ export abstract class JsonCall implements CallContext, DeadlineNode {
    * the handlers through a connection of the server's own, so they never count as those of the common name.
    */
   get peer(): PeerInfo {
-    const { peer } = this.#call;
+    const { peer } = this.exchange;
     if (peer.tls === undefined) return peer;
     return { ...peer, tls: { ...peer.tls, clientCommonName: "", certificate: undefined } };
   }
 
   /** Metadata as grpc-gateway makes it of HTTP headers. */
   metadata(name: string): string | undefined {
-    if (name === "authorization") return this.#call.header(name);
+    if (name === "authorization") return this.exchange.header(name);
     if (name.startsWith(PASSED_PREFIX)) {
       const header = name.slice(PASSED_PREFIX.length);
-      return PASSED_HEADERS.has(header) ? this.#call.header(header) : undefined;
+      return PASSED_HEADERS.has(header) ? this.exchange.header(header) : undefined;
     }
-    return this.#call.header(`grpc-metadata-${name}`);
+    return this.exchange.header(`grpc-metadata-${name}`);
   }
 
   get cancelled(): boolean {

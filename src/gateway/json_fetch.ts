@@ -1,4 +1,6 @@
-import type { HttpAnswer, HttpCall, HttpCallBody } from "../ports/http_call.ts";
+import { ByteWriter } from "../base/byte_writer.ts";
+import type { HttpExchange, RequestBody } from "../http1/api.ts";
+import type { ResponseHead } from "../http1/response_head.ts";
 import type { PeerInfo } from "../ports/sockets.ts";
 import type { JsonGateway } from "./json_gateway.ts";
 
@@ -8,57 +10,86 @@ const OUTPUT_AHEAD_BYTES = 256 * 1024;
 /** Answers a request of the fetch API: for what does not come to the gateway directly. */
 export function serveJsonFetch(gateway: JsonGateway, request: Request, peer: PeerInfo): Promise<Response> {
   return new Promise((resolve) => {
-    const url = new URL(request.url);
-    const answer = new FetchAnswer(resolve);
-    const call: HttpCall = {
-      method: request.method,
-      target: url.pathname + url.search,
-      peer,
-      header: (name) => request.headers.get(name) ?? undefined,
-    };
-    const body = gateway.open(call, answer);
+    const exchange = new FetchedExchange(request, peer, resolve);
+    const body = gateway.open(exchange);
     if (body === undefined) return resolve(new Response("404 page not found\n", { status: 404 }));
-    answer.body = body;
-    request.signal.addEventListener("abort", () => body.onAbort(), { once: true });
-    void pushBody(request, body);
+    exchange.body = body;
+    request.signal.addEventListener("abort", () => exchange.abort(), { once: true });
+    void pushBody(request, exchange, body);
   });
 }
 
-async function pushBody(request: Request, body: HttpCallBody): Promise<void> {
+async function pushBody(request: Request, exchange: FetchedExchange, body: RequestBody): Promise<void> {
   try {
     if (request.body !== null) {
       const reader = request.body.getReader() as ReadableStreamDefaultReader<Uint8Array>;
-      for (let next = await reader.read(); !next.done; next = await reader.read()) body.onData(next.value);
+      for (let next = await reader.read(); !next.done; next = await reader.read()) {
+        body.onData(next.value, 0, next.value.length);
+      }
     }
-    body.onEnd();
+    if (!exchange.ended) body.onEnd();
   } catch {
-    body.onAbort();
+    exchange.abort();
   }
 }
 
-class FetchAnswer implements HttpAnswer {
-  body: HttpCallBody | undefined;
+/** A request of the fetch API, and the response that is made for it, as the gateway wants them. */
+class FetchedExchange implements HttpExchange {
+  readonly method: string;
+  readonly target: string;
+  readonly peer: PeerInfo;
+  body: RequestBody | undefined;
+  ended = false;
+  bodyIsOpenEnded = false;
+  readonly #request: Request;
   readonly #resolve: (response: Response) => void;
+  #reply: { readonly head: ResponseHead; readonly body: ByteWriter } | undefined;
   #controller: ReadableStreamDefaultController<Uint8Array> | undefined;
 
-  constructor(resolve: (response: Response) => void) {
+  constructor(request: Request, peer: PeerInfo, resolve: (response: Response) => void) {
+    const url = new URL(request.url);
+    this.method = request.method;
+    this.target = url.pathname + url.search;
+    this.peer = peer;
+    this.#request = request;
     this.#resolve = resolve;
   }
 
-  send(status: number, headers: Readonly<Record<string, string>>, body: Uint8Array): void {
-    this.#resolve(new Response(body.slice(), { status, headers }));
+  header(name: string): string | undefined {
+    return this.#request.headers.get(name) ?? undefined;
   }
 
-  begin(status: number, headers: Readonly<Record<string, string>>): void {
+  abort(): void {
+    if (this.ended) return;
+    this.ended = true;
+    this.#controller = undefined;
+    this.body?.onAbort();
+  }
+
+  startReply(head: ResponseHead): ByteWriter {
+    this.#reply = { head, body: new ByteWriter(1024) };
+    return this.#reply.body;
+  }
+
+  cancelReply(): void {
+    this.#reply = undefined;
+  }
+
+  finishReply(): void {
+    if (this.ended || this.#reply === undefined) return;
+    const { head, body } = this.#reply;
+    this.ended = true;
+    this.#resolve(new Response(body.toBytes() as Uint8Array<ArrayBuffer>, responseInit(head)));
+  }
+
+  begin(head: ResponseHead): void {
+    if (this.ended) return;
     const stream = new ReadableStream<Uint8Array>({
       start: (controller) => void (this.#controller = controller),
       pull: () => this.body?.onWritable(),
-      cancel: () => {
-        this.#controller = undefined;
-        this.body?.onAbort();
-      },
+      cancel: () => this.abort(),
     }, new ByteLengthQueuingStrategy({ highWaterMark: OUTPUT_AHEAD_BYTES }));
-    this.#resolve(new Response(stream, { status, headers }));
+    this.#resolve(new Response(stream, responseInit(head)));
   }
 
   write(bytes: Uint8Array): void {
@@ -66,6 +97,7 @@ class FetchAnswer implements HttpAnswer {
   }
 
   end(): void {
+    this.ended = true;
     this.#controller?.close();
     this.#controller = undefined;
   }
@@ -74,4 +106,8 @@ class FetchAnswer implements HttpAnswer {
   get writable(): boolean {
     return this.#controller === undefined || (this.#controller.desiredSize ?? 0) > 0;
   }
+}
+
+function responseInit({ status, fields }: ResponseHead): ResponseInit {
+  return { status, headers: fields.map(([name, value]): [string, string] => [name, value]) };
 }

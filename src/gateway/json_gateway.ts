@@ -5,7 +5,8 @@ import type { Deadlines } from "../grpc/deadlines.ts";
 import type { MethodTable, Route } from "../grpc/method_table.ts";
 import type { TrafficCounter } from "../grpc/server.ts";
 import { Code, RpcError } from "../grpc/status.ts";
-import type { HttpAnswer, HttpCall, HttpCallBody } from "../ports/http_call.ts";
+import type { HttpExchange, RequestBody } from "../http1/api.ts";
+import { ResponseHead } from "../http1/response_head.ts";
 import { gatewayBindings } from "./bindings.ts";
 import { type MessagePlan, messagePlan } from "./json_plan.ts";
 import { JsonReader } from "./json_reader.ts";
@@ -54,12 +55,12 @@ const HTTP_STATUS: Readonly<Record<Code, number>> = {
   [Code.Unauthenticated]: 401,
 };
 
-const ERROR_HEADERS = { "content-type": "application/json" };
+const JSON_FIELDS = [["Content-Type", "application/json"]] as const;
 /** Of what a method answered; etcd's gateway passes on the header of the gRPC response behind it. */
-export const REPLY_HEADERS = {
-  "content-type": "application/json",
-  "grpc-metadata-content-type": "application/grpc",
-};
+export const REPLY_HEAD = new ResponseHead(200, [
+  ...JSON_FIELDS,
+  ["Grpc-Metadata-Content-Type", "application/grpc"],
+]);
 
 /**
  * The JSON API of etcd's grpc-gateway (github.com/grpc-ecosystem/grpc-gateway, v2): POST of a message as JSON
@@ -87,60 +88,58 @@ export class JsonGateway {
   }
 
   /** Takes a request for a path below /v3 or /v3beta; leaves others, as undefined. */
-  open(call: HttpCall, answer: HttpAnswer): HttpCallBody | undefined {
-    const { target } = call;
+  open(exchange: HttpExchange): RequestBody | undefined {
+    const { target } = exchange;
     if (!target.startsWith("/v3/") && !target.startsWith("/v3beta/")) return undefined;
     const query = target.indexOf("?");
     const binding = this.#bindings.get(query < 0 ? target : target.slice(0, query));
-    if (binding === undefined) return this.#refuse(answer, new RpcError(Code.NotFound, "Not Found"));
-    if (call.method !== "POST") {
-      return this.#refuse(answer, new RpcError(Code.Unimplemented, "Method Not Allowed"));
+    if (binding === undefined) return this.#refuse(exchange, new RpcError(Code.NotFound, "Not Found"));
+    if (exchange.method !== "POST") {
+      return this.#refuse(exchange, new RpcError(Code.Unimplemented, "Method Not Allowed"));
     }
     if (!("route" in binding)) {
-      return this.#refuse(answer, this.options.methods.unknownMethod(methodPath(binding)));
+      return this.#refuse(exchange, this.options.methods.unknownMethod(methodPath(binding)));
     }
     return binding.route.method.kind === "unary"
-      ? new JsonUnaryCall(this, binding, call, answer)
-      : new JsonStreamCall(this, binding, call, answer);
+      ? new JsonUnaryCall(this, binding, exchange)
+      : new JsonStreamCall(this, binding, exchange);
   }
 
-  #refuse(answer: HttpAnswer, error: RpcError): HttpCallBody {
-    this.sendError(answer, error);
+  #refuse(exchange: HttpExchange, error: RpcError): RequestBody {
+    this.sendError(exchange, error);
     return ignoredBody;
   }
 
   /** Answers a request that has had no answer yet. */
-  sendError(answer: HttpAnswer, error: RpcError): void {
-    const out = this.#cleared();
-    writeError(out, error, false);
-    answer.send(HTTP_STATUS[error.code], errorHeaders(error), out.bytes.subarray(0, out.length));
+  sendError(exchange: HttpExchange, error: RpcError): void {
+    writeError(exchange.startReply(errorHead(error)), error, false);
+    exchange.finishReply();
   }
 
   /** The last message of a stream, and its head when it is the first. */
-  sendStreamError(answer: HttpAnswer, isBegun: boolean, error: RpcError): void {
-    const out = this.#cleared();
+  sendStreamError(exchange: HttpExchange, isBegun: boolean, error: RpcError): void {
+    const out = new ByteWriter(256);
     out.write(ERROR_START);
     writeError(out, error, true);
     out.write(MESSAGE_END);
-    if (!isBegun) answer.begin(HTTP_STATUS[error.code], ERROR_HEADERS);
-    answer.write(out.toBytes());
-    answer.end();
+    if (!isBegun) exchange.begin(new ResponseHead(HTTP_STATUS[error.code], JSON_FIELDS));
+    exchange.write(out.toBytes());
+    exchange.end();
   }
 
-  /** The reply as JSON; the bytes hold until the next call. */
-  replyJson(binding: JsonBinding, reply: unknown): Uint8Array {
-    const out = this.#cleared();
+  /** Appends a reply as JSON. */
+  writeReply(out: ByteWriter, binding: JsonBinding, reply: unknown, inStream: boolean): void {
     const { bytes, length } = this.#encode(binding, reply);
-    writeJson(out, binding.output, bytes, 0, length, false);
-    return out.bytes.subarray(0, out.length);
+    writeJson(out, binding.output, bytes, 0, length, inStream);
   }
 
   /** A message of a stream as a line of its own. */
   streamedJson(binding: JsonBinding, reply: unknown): Uint8Array {
-    const out = this.#cleared();
-    const { bytes, length } = this.#encode(binding, reply);
+    if (this.#json.bytes.length > SCRATCH_BYTES_MAX) this.#json = new ByteWriter(4096);
+    const out = this.#json;
+    out.clear();
     out.write(RESULT_START);
-    writeJson(out, binding.output, bytes, 0, length, true);
+    this.writeReply(out, binding, reply, true);
     out.write(MESSAGE_END);
     return out.toBytes();
   }
@@ -158,12 +157,6 @@ export class JsonGateway {
     }
     this.options.traffic.sentBytes += encoded.length;
     return encoded;
-  }
-
-  #cleared(): ByteWriter {
-    if (this.#json.bytes.length > SCRATCH_BYTES_MAX) this.#json = new ByteWriter(4096);
-    this.#json.clear();
-    return this.#json;
   }
 }
 
@@ -186,12 +179,14 @@ function writeError(out: ByteWriter, { code, message }: RpcError, inStream: bool
   out.write(encoder.encode("}"));
 }
 
-function errorHeaders({ code, message }: RpcError): Readonly<Record<string, string>> {
-  return code === Code.Unauthenticated ? { ...ERROR_HEADERS, "www-authenticate": message } : ERROR_HEADERS;
+function errorHead({ code, message }: RpcError): ResponseHead {
+  const status = HTTP_STATUS[code];
+  if (code !== Code.Unauthenticated) return new ResponseHead(status, JSON_FIELDS);
+  return new ResponseHead(status, [...JSON_FIELDS, ["WWW-Authenticate", message.replace(/[^ -~]/g, " ")]]);
 }
 
 /** The body of a request that has been answered already. */
-const ignoredBody: HttpCallBody = {
+const ignoredBody: RequestBody = {
   onData() {},
   onEnd() {},
   onAbort() {},

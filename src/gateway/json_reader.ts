@@ -39,14 +39,19 @@ const EXACT_DIGITS = 15;
 export class JsonReader {
   readonly #out = new ByteWriter(4096);
   #bytes: Uint8Array = new Uint8Array(0);
+  #start = 0;
   #at = 0;
   #end = 0;
   #depth = 0;
 
-  /** The protobuf bytes of one JSON object; no bytes at all stand for an empty one. Throws `JsonError`. */
-  read(plan: MessagePlan, bytes: Uint8Array, end = bytes.length): Uint8Array {
+  /**
+   * The protobuf bytes of the JSON object `bytes[start, end)`; no bytes at all stand for an empty one. Throws
+   * `JsonError`.
+   */
+  read(plan: MessagePlan, bytes: Uint8Array, start = 0, end = bytes.length): Uint8Array {
     this.#bytes = bytes;
-    this.#at = 0;
+    this.#start = start;
+    this.#at = start;
     this.#end = end;
     this.#depth = 0;
     this.#out.clear();
@@ -403,8 +408,8 @@ export class JsonReader {
 
   #error(at: number, text: string, prefix = ""): JsonError {
     let line = 1;
-    let lineStart = 0;
-    for (let i = 0; i < at; i += 1) {
+    let lineStart = this.#start;
+    for (let i = lineStart; i < at; i += 1) {
       if (this.#bytes[i] !== 0x0a) continue;
       line += 1;
       lineStart = i + 1;

@@ -1,21 +1,24 @@
 import { ByteWriter } from "../base/byte_writer.ts";
+import { EMPTY_BYTES } from "../base/bytes.ts";
 import { Pending, type PendingObserver } from "../base/pending.ts";
 import { gatherReply, LongReply } from "../grpc/long_reply.ts";
 import type { UnaryMethod } from "../grpc/method.ts";
 import { Code, type RpcError } from "../grpc/status.ts";
-import type { HttpAnswer, HttpCall, HttpCallBody } from "../ports/http_call.ts";
+import type { HttpExchange, RequestBody } from "../http1/api.ts";
 import { JsonCall, tooLarge } from "./json_call.ts";
-import { type JsonBinding, type JsonGateway, REPLY_HEADERS } from "./json_gateway.ts";
+import { type JsonBinding, type JsonGateway, REPLY_HEAD } from "./json_gateway.ts";
 
 /** One unary call: its body is one JSON object. */
-export class JsonUnaryCall extends JsonCall implements HttpCallBody, PendingObserver<unknown> {
+export class JsonUnaryCall extends JsonCall implements RequestBody, PendingObserver<unknown> {
   requestBytes: Uint8Array | undefined = undefined;
   /** The body as far as it has come: the only chunk, or what several have been gathered in. */
   #chunk: Uint8Array | undefined = undefined;
+  #start = 0;
+  #end = 0;
   #gathered: ByteWriter | undefined = undefined;
 
-  constructor(gateway: JsonGateway, binding: JsonBinding, call: HttpCall, answer: HttpAnswer) {
-    super(gateway, binding, call, answer);
+  constructor(gateway: JsonGateway, binding: JsonBinding, exchange: HttpExchange) {
+    super(gateway, binding, exchange);
     try {
       this.startDeadline();
     } catch (error) {
@@ -23,27 +26,30 @@ export class JsonUnaryCall extends JsonCall implements HttpCallBody, PendingObse
     }
   }
 
-  onData(chunk: Uint8Array): void {
+  onData(chunk: Uint8Array, start: number, end: number): void {
     if (this.ended) return;
-    if (this.#chunk === undefined && this.#gathered === undefined) {
+    if (this.#chunk === undefined) {
       this.#chunk = chunk;
+      this.#start = start;
+      this.#end = end;
     } else {
       if (this.#gathered === undefined) {
-        this.#gathered = new ByteWriter(this.#chunk!.length + chunk.length);
-        this.#gathered.write(this.#chunk!);
-        this.#chunk = undefined;
+        this.#gathered = new ByteWriter((this.#end - this.#start + end - start) * 2);
+        this.#gathered.write(this.#chunk.subarray(this.#start, this.#end));
+        this.#start = 0;
       }
-      this.#gathered.write(chunk);
+      this.#gathered.write(chunk.subarray(start, end));
+      this.#chunk = this.#gathered.bytes;
+      this.#end = this.#gathered.length;
     }
-    const length = this.#gathered?.length ?? chunk.length;
+    const length = this.#end - this.#start;
     if (length > this.gateway.jsonBytesMax) this.fail(tooLarge(length, this.gateway.options.receiveBytesMax));
   }
 
   onEnd(): void {
     if (this.ended) return;
-    const json = this.#chunk ?? this.#gathered?.bytes ?? NO_BYTES;
     try {
-      const message = this.readMessage(json, this.#gathered?.length);
+      const message = this.readMessage(this.#chunk ?? EMPTY_BYTES, this.#start, this.#end);
       this.#chunk = undefined;
       this.#gathered = undefined;
       this.requestBytes = message;
@@ -67,13 +73,15 @@ export class JsonUnaryCall extends JsonCall implements HttpCallBody, PendingObse
       return;
     }
     if (this.ended) return;
-    let body: Uint8Array;
+    const { exchange } = this;
+    const out = exchange.startReply(REPLY_HEAD);
     try {
-      body = this.gateway.replyJson(this.binding, reply);
+      this.gateway.writeReply(out, this.binding, reply, false);
     } catch (error) {
+      exchange.cancelReply();
       return this.fail(error);
     }
-    this.answer.send(200, REPLY_HEADERS, body);
+    exchange.finishReply();
     this.finish(Code.Ok, undefined);
   }
 
@@ -84,7 +92,7 @@ export class JsonUnaryCall extends JsonCall implements HttpCallBody, PendingObse
   onWritable(): void {}
 
   protected override sendFailure(error: RpcError): void {
-    this.gateway.sendError(this.answer, error);
+    this.gateway.sendError(this.exchange, error);
   }
 
   protected override onFinish(): void {
@@ -92,5 +100,3 @@ export class JsonUnaryCall extends JsonCall implements HttpCallBody, PendingObse
     this.#gathered = undefined;
   }
 }
-
-const NO_BYTES = new Uint8Array(0);

@@ -1,5 +1,3 @@
-import type { HttpCallHandler } from "./http_call.ts";
-
 /**
  * A connected byte stream: TCP, a unix socket or TLS, server or client side. All calls and callbacks
  * happen on the one thread; a callback never runs inside a call to `write`.
@@ -117,7 +115,8 @@ export interface ConnectOptions {
 
 /**
  * How one port is served. The first bytes decide: an HTTP/2 preface goes to `onHttp2`, anything else to
- * the HTTP/1.1 handler. On TLS connections, ALPN decides in the same way.
+ * `onHttp1`. On TLS connections, ALPN decides in the same way. Who takes a connection sets its `handler` before
+ * returning and gets its bytes from the first on.
  */
 export interface ListenOptions {
   /**
@@ -127,17 +126,10 @@ export interface ListenOptions {
   readonly tls?: ServerTlsOptions | (() => ServerTlsOptions);
   /** With `tls`: connections that do not begin with a TLS handshake are served in plain text too. */
   readonly allowPlain?: boolean;
-  /** Takes a connection that speaks HTTP/2 and sets its `handler` before returning; the preface comes first. */
+  /** Takes connections that speak HTTP/2; without it they are closed. */
   readonly onHttp2?: (stream: ByteStream) => void;
-  /** Takes HTTP/1.1 requests; without it such connections are closed. */
-  readonly http1?: Http1Handler;
-  /** Asked before `http1`, and spared the objects of the fetch API; what it does not take goes there. */
-  readonly http1Call?: HttpCallHandler;
-  /**
-   * Takes a request in the shape that Node's `http` module gives it, and returns true, or leaves it to
-   * `http1`. For adapters written for that module; its types are unknown here.
-   */
-  readonly http1Native?: (request: never, response: never) => boolean;
+  /** Takes connections that speak HTTP/1; without it they are closed. */
+  readonly onHttp1?: (stream: ByteStream) => void;
   /** Takes every connection as it is, once TLS is established, without looking at its bytes. */
   readonly onRaw?: (stream: ByteStream) => void;
   /** Open connections beyond this number are closed at once. */
@@ -146,8 +138,6 @@ export interface ListenOptions {
   readonly handshakeTimeoutMs: number;
   /** Until enough bytes have come to tell the protocol. */
   readonly prefaceTimeoutMs: number;
-  /** Until the head of an HTTP/1.1 request is complete; also how long an idle connection is kept. */
-  readonly http1HeadTimeoutMs: number;
   /** Tells of connections that were closed before they reached a handler. */
   readonly onRejected?: (rejection: Rejection) => void;
   /** Lets several processes share the port, where the platform can. */
@@ -166,22 +156,10 @@ export interface Listener {
   /** Where it listens, with the real port when 0 was asked for. */
   readonly address: SocketAddress;
   readonly connections: number;
-  /** Stops accepting; open connections go on, those of HTTP/1.1 until their current request is answered. */
+  /** Stops accepting; open connections go on. */
   stopAccepting(): void;
   /** Stops accepting and closes every connection still open; resolves when all are gone. */
   close(): Promise<void>;
-}
-
-/**
- * Answers one HTTP/1.1 request. `request.signal` is aborted when the client goes away. A rejected promise
- * becomes status 500 with no detail, or ends the connection when the response had begun.
- */
-export type Http1Handler = (request: Request, info: Http1Info) => Response | Promise<Response>;
-
-export interface Http1Info {
-  readonly peer: PeerInfo;
-  /** The body of a GET or HEAD request, which a `Request` cannot carry. */
-  readonly bodyOfGet: ReadableStream<Uint8Array> | undefined;
 }
 
 export type SocketErrorKind =

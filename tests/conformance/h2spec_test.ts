@@ -36,7 +36,6 @@ test("h2spec --strict finds nothing to fault in the HTTP/2 engine", {
     connectionsMax: 1000,
     handshakeTimeoutMs: 10_000,
     prefaceTimeoutMs: 10_000,
-    http1HeadTimeoutMs: 10_000,
   });
   try {
     const { address } = listener;

@@ -2,13 +2,16 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { create } from "@bufbuild/protobuf";
+import { ByteWriter } from "../../src/base/byte_writer.ts";
 import { JsonGateway } from "../../src/gateway/json_gateway.ts";
 import { KV, type PutRequest, PutResponseSchema } from "../../src/gen/etcdserverpb/kv_pb.ts";
 import { Deadlines } from "../../src/grpc/deadlines.ts";
 import type { CallContext, Reply } from "../../src/grpc/method.ts";
 import { MethodTable } from "../../src/grpc/method_table.ts";
 import { Code, RpcError } from "../../src/grpc/status.ts";
-import type { HttpAnswer, HttpCall } from "../../src/ports/http_call.ts";
+import type { HttpExchange } from "../../src/http1/api.ts";
+import type { ResponseHead } from "../../src/http1/response_head.ts";
+import type { PeerInfo } from "../../src/ports/sockets.ts";
 import { messageCodec, unary } from "../../src/services/methods.ts";
 
 const decoder = new TextDecoder();
@@ -35,17 +38,56 @@ function gatewayOf(handle: Handle): { readonly gateway: JsonGateway; readonly me
   return { gateway, methods };
 }
 
-class Answer implements HttpAnswer {
-  status = 0;
-  headers: Readonly<Record<string, string>> = {};
-  body = "";
+/** A request, and what the gateway answers. */
+class Exchange implements HttpExchange {
+  readonly method = "POST";
+  readonly target: string;
+  readonly peer: PeerInfo = {
+    remoteAddress: "127.0.0.1:1",
+    localAddress: "127.0.0.1:2",
+    tls: {
+      alpnProtocol: "http/1.1",
+      serverName: "",
+      clientCommonName: "root",
+      certificate: { commonName: "root", dnsNames: [], ipAddresses: [], serialNumber: "1" },
+    },
+  };
+  ended = false;
+  bodyIsOpenEnded = false;
   readonly writable = true;
+  status = 0;
+  body = "";
+  readonly #requestFields: Readonly<Record<string, string>>;
+  #reply: { readonly head: ResponseHead; readonly body: ByteWriter } | undefined;
 
-  send(status: number, headers: Readonly<Record<string, string>>, body: Uint8Array): void {
-    assert.equal(this.status, 0, "answered twice");
-    this.status = status;
-    this.headers = headers;
-    this.body = decoder.decode(body);
+  constructor(requestFields: Readonly<Record<string, string>> = {}, target = "/v3/kv/put?pretty") {
+    this.#requestFields = requestFields;
+    this.target = target;
+  }
+
+  header(name: string): string | undefined {
+    return this.#requestFields[name];
+  }
+
+  /** A field of the response. */
+  answered(name: string): string | undefined {
+    return this.#reply!.head.fields.find(([field]) => field.toLowerCase() === name)?.[1];
+  }
+
+  startReply(head: ResponseHead): ByteWriter {
+    assert.equal(this.ended, false, "answered twice");
+    this.#reply = { head, body: new ByteWriter() };
+    return this.#reply.body;
+  }
+
+  finishReply(): void {
+    this.ended = true;
+    this.status = this.#reply!.head.status;
+    this.body = decoder.decode(this.#reply!.body.toBytes());
+  }
+
+  cancelReply(): void {
+    this.#reply = undefined;
   }
 
   begin(): void {
@@ -55,24 +97,6 @@ class Answer implements HttpAnswer {
   write(): void {}
 
   end(): void {}
-}
-
-function callOf(headers: Readonly<Record<string, string>> = {}): HttpCall {
-  return {
-    method: "POST",
-    target: "/v3/kv/put?pretty",
-    header: (name) => headers[name],
-    peer: {
-      remoteAddress: "127.0.0.1:1",
-      localAddress: "127.0.0.1:2",
-      tls: {
-        alpnProtocol: "http/1.1",
-        serverName: "",
-        clientCommonName: "root",
-        certificate: { commonName: "root", dnsNames: [], ipAddresses: [], serialNumber: "1" },
-      },
-    },
-  };
 }
 
 const PUT = encoder.encode('{"key":"Zm9v"}');
@@ -85,7 +109,6 @@ test("handlers see metadata as grpc-gateway makes it, the request's bytes, and n
     bytes = context.requestBytes;
     return emptyReply();
   });
-  const answer = new Answer();
   const headers = {
     authorization: "token-1",
     "grpc-metadata-hasleader": "true",
@@ -93,9 +116,10 @@ test("handlers see metadata as grpc-gateway makes it, the request's bytes, and n
     "x-other": "1",
     token: "not metadata",
   };
-  const body = gateway.open(callOf(headers), answer)!;
-  body.onData(PUT.slice(0, 4));
-  body.onData(PUT.slice(4));
+  const answer = new Exchange(headers);
+  const body = gateway.open(answer)!;
+  body.onData(PUT, 0, 4);
+  body.onData(PUT, 4, PUT.length);
   body.onEnd();
   assert.equal(answer.status, 200);
   assert.equal(answer.body, "{}");
@@ -128,15 +152,15 @@ test("a failure becomes its HTTP status, and a missing right says so in a header
         if (isLate) return Promise.reject(error);
         throw error;
       });
-      const answer = new Answer();
-      const body = gateway.open(callOf(), answer)!;
-      body.onData(PUT);
+      const answer = new Exchange();
+      const body = gateway.open(answer)!;
+      body.onData(PUT, 0, PUT.length);
       body.onEnd();
       await Promise.resolve();
       assert.equal(answer.status, status);
       assert.equal(answer.body, `{"code":${code},"message":"no \\"right\\""}`);
       assert.equal(
-        answer.headers["www-authenticate"],
+        answer.answered("www-authenticate"),
         code === Code.Unauthenticated ? 'no "right"' : undefined,
       );
       assert.equal(methods.find("/etcdserverpb.KV/Put")!.stats.handled[code], 1);
@@ -151,9 +175,9 @@ test("a client that goes away cancels its call, and is not answered", async () =
     context.onCancel((reason) => cancelled = reason.code);
     return new Promise((resolve) => reply = resolve);
   });
-  const answer = new Answer();
-  const body = gateway.open(callOf(), answer)!;
-  body.onData(PUT);
+  const answer = new Exchange();
+  const body = gateway.open(answer)!;
+  body.onData(PUT, 0, PUT.length);
   body.onEnd();
   body.onAbort();
   assert.equal(cancelled, Code.Canceled);
@@ -164,9 +188,9 @@ test("a client that goes away cancels its call, and is not answered", async () =
 
 test("methods that a server has not are unimplemented, and other paths are left or not found", () => {
   const { gateway } = gatewayOf(emptyReply);
-  const ask = (target: string): Answer | undefined => {
-    const answer = new Answer();
-    return gateway.open({ ...callOf(), target }, answer) === undefined ? undefined : answer;
+  const ask = (target: string): Exchange | undefined => {
+    const answer = new Exchange({}, target);
+    return gateway.open(answer) === undefined ? undefined : answer;
   };
   assert.equal(
     ask("/v3/kv/range")!.body,

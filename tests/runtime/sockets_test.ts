@@ -8,6 +8,7 @@ import type { ByteStream, SocketAddress } from "../../src/ports/sockets.ts";
 import { loadRuntime } from "../../src/runtime/detect.ts";
 import { hostPort } from "../../src/runtime/node_compat/byte_stream.ts";
 import { eventually, WAIT_MS_MAX } from "../harness/deadline.ts";
+import { fetchServer } from "../harness/http1.ts";
 import { calm, echo, PREFACE, Received, rejections, withDirectory } from "./support.ts";
 
 const { sockets, files } = await loadRuntime();
@@ -35,11 +36,13 @@ test("listen() hands a connection that begins with the HTTP/2 preface to onHttp2
 });
 
 test("listen() serves HTTP/1.1 and HTTP/2 on one port", async () => {
+  const http1 = fetchServer((request, info) =>
+    new Response(`${request.method} ${new URL(request.url).pathname} ${info.peer.tls}`)
+  );
   const listener = await sockets.listen(loopback, {
     ...calm,
     onHttp2: echo,
-    http1: (request, info) =>
-      new Response(`${request.method} ${new URL(request.url).pathname} ${info.peer.tls}`),
+    onHttp1: (stream) => http1.accept(stream),
   });
   assert.ok(listener.address.kind === "tcp" && listener.address.port > 0);
   const response = await fetch(`http://127.0.0.1:${listener.address.port}/version`, {

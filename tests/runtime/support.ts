@@ -30,7 +30,6 @@ export const calm = {
   connectionsMax: 100,
   handshakeTimeoutMs: 20_000,
   prefaceTimeoutMs: 20_000,
-  http1HeadTimeoutMs: 20_000,
 } as const satisfies ListenOptions;
 
 /** Sends back what comes, in its own memory, and closes when the peer does. */

@@ -6,6 +6,7 @@ import type { ClientTlsOptions, PeerInfo, ServerTlsOptions, SocketAddress } from
 import { loadRuntime } from "../../src/runtime/detect.ts";
 import { revokedSerials } from "../../src/runtime/node_compat/revocation_list.ts";
 import { eventually, WAIT_MS_MAX, within } from "../harness/deadline.ts";
+import { fetchServer } from "../harness/http1.ts";
 import { calm, echo, pem, PREFACE, Received, rejections, withDirectory } from "./support.ts";
 
 const { sockets } = await loadRuntime();
@@ -45,6 +46,9 @@ async function exchange(
 
 test("ALPN decides between HTTP/2 and HTTP/1.1 on a TLS port", async () => {
   const peers: PeerInfo[] = [];
+  const http1 = fetchServer((request, info) =>
+    new Response(`${new URL(request.url).protocol} ${info.peer.tls?.alpnProtocol}`)
+  );
   const listener = await sockets.listen(loopback, {
     ...calm,
     tls: server,
@@ -52,7 +56,7 @@ test("ALPN decides between HTTP/2 and HTTP/1.1 on a TLS port", async () => {
       peers.push(stream.peer);
       echo(stream);
     },
-    http1: (request, info) => new Response(`${new URL(request.url).protocol} ${info.peer.tls?.alpnProtocol}`),
+    onHttp1: (stream) => http1.accept(stream),
   });
   const stream = await sockets.connect(listener.address, {
     tls: { ca },
@@ -87,12 +91,13 @@ test("ALPN decides between HTTP/2 and HTTP/1.1 on a TLS port", async () => {
 });
 
 test("one port can serve plain text and TLS", async () => {
+  const http1 = fetchServer((request) => new Response(new URL(request.url).protocol));
   const listener = await sockets.listen(loopback, {
     ...calm,
     tls: server,
     allowPlain: true,
     onHttp2: echo,
-    http1: (request) => new Response(new URL(request.url).protocol),
+    onHttp1: (stream) => http1.accept(stream),
   });
   assert.equal(await exchange(listener.address, { ca }, ["h2"]), PREFACE);
   assert.equal(await exchange(listener.address, undefined, []), PREFACE);

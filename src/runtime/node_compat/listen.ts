@@ -12,7 +12,6 @@ import type {
 } from "../../ports/sockets.ts";
 import { hostPort, peerInfo, type StreamOf } from "./byte_stream.ts";
 import { KEEPALIVE_PROBE_AFTER_MS } from "./connect.ts";
-import { Http1Server } from "./http1.ts";
 import { socketError } from "./socket_errors.ts";
 import { TlsAcceptor } from "./tls_acceptor.ts";
 
@@ -37,7 +36,6 @@ class NodeListener implements Listener {
   readonly #options: ListenOptions;
   readonly #streamOf: StreamOf;
   readonly #server: TcpServer;
-  readonly #http1: Http1Server | undefined;
   readonly #tls: TlsAcceptor | undefined;
   /** Accepted and not yet closed, whatever serves them. */
   readonly #open = new Set<Socket>();
@@ -51,9 +49,6 @@ class NodeListener implements Listener {
     this.#address = address;
     this.#streamOf = streamOf;
     this.#options = options;
-    if (options.http1 !== undefined || options.http1Native !== undefined) {
-      this.#http1 = new Http1Server(options);
-    }
     if (options.tls !== undefined) {
       this.#tls = new TlsAcceptor(options.tls, {
         timeoutMs: options.handshakeTimeoutMs,
@@ -99,8 +94,7 @@ class NodeListener implements Listener {
   }
 
   stopAccepting(): void {
-    this.#stop();
-    this.#http1?.drain();
+    void this.#stop();
   }
 
   close(): Promise<void> {
@@ -179,8 +173,9 @@ class NodeListener implements Listener {
   }
 
   #toHttp1(socket: Socket, peer: PeerInfo): void {
-    if (this.#http1 === undefined) this.#reject(socket, "no handler", "HTTP/1.1 is not served here");
-    else this.#http1.take(socket, peer);
+    const { onHttp1 } = this.#options;
+    if (onHttp1 === undefined) this.#reject(socket, "no handler", "HTTP/1.1 is not served here");
+    else onHttp1(this.#streamOf(socket, peer));
   }
 
   /**

@@ -4,25 +4,30 @@ import process from "node:process";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { textOf, utf8 } from "../../src/base/bytes.ts";
-import type { Http1Handler, Listener, ListenOptions, SocketAddress } from "../../src/ports/sockets.ts";
+import type { FetchHandler } from "../../src/http1/fetch_adapter.ts";
+import type { Http1Limits } from "../../src/http1/limits.ts";
+import type { Http1Server } from "../../src/http1/server.ts";
+import type { Listener, SocketAddress } from "../../src/ports/sockets.ts";
 import { loadRuntime } from "../../src/runtime/detect.ts";
 import { endOf } from "../harness/child_process.ts";
 import { eventually, WAIT_MS_MAX, within } from "../harness/deadline.ts";
-import { calm, Received } from "./support.ts";
+import { fetchServer } from "../harness/http1.ts";
+import { calm, Received } from "../runtime/support.ts";
 
 const { sockets } = await loadRuntime();
 const loopback: SocketAddress = { kind: "tcp", host: "127.0.0.1", port: 0 };
 
-/** Serves `http1` while `body` runs. */
+/** Serves with `handler` while `body` runs. */
 async function serving(
-  http1: Http1Handler,
-  body: (base: string, listener: Listener) => Promise<void>,
-  options: Partial<ListenOptions> = {},
+  handler: FetchHandler,
+  body: (base: string, listener: Listener, server: Http1Server) => Promise<void>,
+  limits: Partial<Http1Limits> = {},
 ): Promise<void> {
-  const listener = await sockets.listen(loopback, { ...calm, http1, ...options });
+  const server = fetchServer(handler, limits);
+  const listener = await sockets.listen(loopback, { ...calm, onHttp1: (stream) => server.accept(stream) });
   assert.ok(listener.address.kind === "tcp");
   try {
-    await within("the test's requests", body(`http://127.0.0.1:${listener.address.port}`, listener));
+    await within("the test's requests", body(`http://127.0.0.1:${listener.address.port}`, listener, server));
   } finally {
     await within("the listener to close", listener.close());
   }
@@ -303,11 +308,11 @@ test("requests share a connection, pipelined ones too, until it is idle for too 
       // A head that never ends.
       assert.doesNotMatch(await raw(listener, "GET /c HTTP/1.1\r\nhost"), /\/c/);
     },
-    { http1HeadTimeoutMs: HEAD_TIMEOUT_MS },
+    { idleTimeoutMs: HEAD_TIMEOUT_MS, headTimeoutMs: HEAD_TIMEOUT_MS },
   );
 });
 
-test("stopAccepting() closes idle connections at once and busy ones after their response", async () => {
+test("drain() closes idle connections at once and busy ones after their response", async () => {
   let proceed: () => void = () => {};
   let begun = false;
   await serving(async (request) => {
@@ -317,7 +322,7 @@ test("stopAccepting() closes idle connections at once and busy ones after their 
       proceed = resolve;
     });
     return new Response("slow");
-  }, async (_base, listener) => {
+  }, async (_base, listener, server) => {
     const idle = await sockets.connect(listener.address, { timeoutMs: WAIT_MS_MAX });
     const idleReceived = new Received();
     idle.handler = idleReceived;
@@ -328,7 +333,7 @@ test("stopAccepting() closes idle connections at once and busy ones after their 
     busy.handler = busyReceived;
     busy.write(utf8("GET /slow HTTP/1.1\r\nhost: a\r\n\r\n"));
     await eventually("the request", () => begun);
-    listener.stopAccepting();
+    server.drain();
     await idleReceived.until("the idle one's end", () => idleReceived.ended || idleReceived.closed);
     assert.equal(busyReceived.ended, false);
     proceed();
@@ -357,19 +362,5 @@ test("an answer that does not wait for the body's end leaves no client waiting o
       await received.until("the next answer", () => received.text.endsWith("next") || received.closed);
       stream.destroy();
     }
-  });
-});
-
-test("http1Native takes what it wants before http1", async () => {
-  await serving(() => new Response("fetch"), async (base) => {
-    for (const [path, text] of [["/native", "native"], ["/other", "fetch"]] as const) {
-      assert.equal(await (await fetch(base + path, { headers: close })).text(), text);
-    }
-  }, {
-    http1Native: (request: { url: string }, response: { end(text: string): void }) => {
-      if (request.url !== "/native") return false;
-      response.end("native");
-      return true;
-    },
   });
 });
