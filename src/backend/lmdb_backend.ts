@@ -167,6 +167,8 @@ export class LmdbBackend implements Backend {
     // Left behind by a crash during defragmentation: the copy never became the database.
     options.files.remove(copyPath(this.#path));
     const isNew = !options.files.exists(this.#path);
+    this.#checkRoom();
+    checkDataFile(options.files, this.#path);
     this.#environment = this.#openEnvironment();
     if (isNew) {
       options.files.syncDirectory(options.directory);
@@ -484,8 +486,6 @@ export class LmdbBackend implements Backend {
   }
 
   #openEnvironment(): Environment {
-    this.#checkRoom();
-    checkDataFile(this.#options.files, this.#path);
     const root = lmdb.open(
       {
         path: this.#path,

@@ -26,7 +26,8 @@ interface Meta {
 
 /**
  * Looks at a data file before LMDB maps it into memory, where a page that is not there is SIGBUS. A missing
- * or empty file is fine: LMDB makes one. Throws a `FileError` that says what is wrong with any other.
+ * or empty file is fine: LMDB makes one. Throws a `FileError` that says what is wrong with any other. Values
+ * carry no checksum: a bit that flips in one of them is not found here.
  */
 export function checkDataFile(files: Files, path: string): void {
   if (!files.exists(path)) return;
@@ -37,13 +38,17 @@ export function checkDataFile(files: Files, path: string): void {
     const second = readMeta(file, path, first.pageBytes);
     const newest = second.transaction > first.transaction ? second : first;
     const neededBytes = (newest.lastPage + 1) * newest.pageBytes;
-    if (file.sizeBytes >= neededBytes) return;
-    // A file may be shorter than its pages, when the last ones are free: a transaction took and freed them
-    // before they were ever written. Only whoever follows the trees can tell that from a truncated file.
+    // LMDB believes its pages: one that is damaged may abort the process or send it beyond the end of memory.
+    // Following the trees takes 0.5 ms for each MiB, a fraction of what reading the records takes after it.
     const problem = findBrokenPage(file, newest.pageBytes, newest.roots);
-    if (problem !== undefined) {
-      throw damaged(path, `it is truncated: ${file.sizeBytes} bytes of ${neededBytes}, and ${problem}`);
-    }
+    if (problem === undefined) return;
+    // A file may be shorter than its pages, when the last ones are free: a transaction took and freed them
+    // before they were ever written.
+    const isShort = file.sizeBytes < neededBytes;
+    throw damaged(
+      path,
+      isShort ? `it is truncated: ${file.sizeBytes} bytes of ${neededBytes}, and ${problem}` : problem,
+    );
   } finally {
     file.close();
   }

@@ -1,7 +1,11 @@
 import assert from "node:assert/strict";
+import { Buffer } from "node:buffer";
 import { closeSync, openSync, readFileSync, statSync, truncateSync, writeFileSync, writeSync } from "node:fs";
 import { test } from "node:test";
+import { checkDataFile } from "../../src/backend/lmdb_file.ts";
+import { bucketNames } from "../../src/mvcc/backend.ts";
 import { FileError } from "../../src/ports/files.ts";
+import { files } from "../../src/runtime/node_compat/files.ts";
 import { dumpBackend } from "./backend_suite.ts";
 import { applyEntry } from "./entry_script.ts";
 import { inDirectory, openLmdb } from "./lmdb_harness.ts";
@@ -117,4 +121,36 @@ test("LmdbBackend opens a file that lacks only free pages, and no shorter one", 
       }
     }
     assert.ok(opened > 1 && opened < whole.length / PAGE_BYTES - 2, `opened ${opened}`);
+  }));
+
+test("LmdbBackend names the page that was lost, unless no tree needs it", () =>
+  inDirectory(async (directory) => {
+    const path = await makeDatabase(directory);
+    const small = bucketNames.filter((name) => name !== "key");
+    const intact = openLmdb(directory);
+    const before = dumpBackend(intact, small);
+    await intact.close();
+    const whole = readFileSync(path);
+    let refused = 0;
+    const metaPages = 2;
+    for (let page = metaPages; page < whole.length / PAGE_BYTES; page += 1) {
+      const at = page * PAGE_BYTES;
+      writeFileSync(path, Buffer.from(whole).fill(0, at, at + PAGE_BYTES));
+      try {
+        checkDataFile(files, path);
+      } catch (error) {
+        assert.ok(error instanceof FileError && error.kind === "damaged");
+        assert.match(
+          error.message,
+          new RegExp(`page ${page} \\(offset ${at}\\) (is no page of a tree|does not begin the value)`),
+        );
+        refused += 1;
+        continue;
+      }
+      const backend = openLmdb(directory);
+      // Or one that is nothing but a part of a value, which only its owner could miss.
+      assert.equal(dumpBackend(backend, small).length, before.length, `page ${page}`);
+      await backend.close();
+    }
+    assert.ok(refused > 10, `refused ${refused}`);
   }));

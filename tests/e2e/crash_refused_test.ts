@@ -186,6 +186,10 @@ for (
     ["truncated", (path: string) => truncateSync(path, 20_000)],
     ["truncated in its first page", (path: string) => truncateSync(path, 100)],
     ["overwritten", (path: string) => writeFileSync(path, readFileSync(path).fill(0x5a))],
+    [
+      "without one of its pages",
+      (path: string) => writeFileSync(path, readFileSync(path).fill(0, 81_920, 90_112)),
+    ],
   ] as const
 ) {
   test(`a database that is ${what} is refused`, () =>
