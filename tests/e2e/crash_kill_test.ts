@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import process from "node:process";
 import { test } from "node:test";
 import { Prng } from "../../src/base/prng.ts";
-import { sleep, spawnEtcd } from "../harness/crash_server.ts";
+import { onServer, sleep, spawnEtcd } from "../harness/crash_server.ts";
 import { WriteHistory } from "../harness/write_history.ts";
 
 /** Kills in one run; hundreds for a long one. */
@@ -29,11 +29,11 @@ test(`every acknowledged write survives SIGKILL, ${ROUNDS} times, seed ${SEED}`,
         throw new Error(`SEED=${SEED}, round ${round} of ${ROUNDS}, ${dataDir}`, { cause: error });
       }
     }
-    const server = await spawnEtcd({ dataDir });
-    await server.ready();
-    await history.verify(server.port);
-    // etcd ends by the signal that asked it to.
-    assert.equal((await server.stop()).signal, "SIGTERM");
+    await onServer({ dataDir }, async (server) => {
+      await history.verify(server.port);
+      // etcd ends by the signal that asked it to.
+      assert.equal((await server.stop()).signal, "SIGTERM");
+    });
     console.log(
       `${ROUNDS} kills: ${history.sent} writes sent, ${history.acknowledged} acknowledged, all found`,
     );
@@ -51,15 +51,11 @@ async function runAndKill(dataDir: string, history: WriteHistory, prng: Prng): P
     await sleep(prng.below(BOOT_MS_MAX));
     await early.stop("SIGKILL");
   }
-  const server = await spawnEtcd({ dataDir });
-  try {
-    await server.ready();
+  await onServer({ dataDir }, async (server) => {
     await history.verify(server.port);
     const load = history.write(server.port);
     await sleep(prng.below(LOAD_MS_MAX));
     await server.stop("SIGKILL");
     await load;
-  } finally {
-    await server.stop("SIGKILL");
-  }
+  });
 }

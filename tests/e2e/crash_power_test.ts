@@ -9,7 +9,8 @@ import { tmpdir } from "node:os";
 import process from "node:process";
 import { test } from "node:test";
 import { Prng } from "../../src/base/prng.ts";
-import { sleep, spawnEtcd } from "../harness/crash_server.ts";
+import { onServer, sleep, spawnEtcd } from "../harness/crash_server.ts";
+import type { EtcdProcess } from "../harness/etcd_process.ts";
 import { WriteHistory } from "../harness/write_history.ts";
 
 const ROUNDS = Number(process.env["CRASH_ROUNDS"] ?? 4);
@@ -101,22 +102,23 @@ const noLoop = probe();
 
 /** Runs a server and cuts the power some time after its start, or during it. */
 async function runAndCut(disk: LoopDisk, history: WriteHistory | undefined, afterMs: number): Promise<void> {
-  const server = await spawnEtcd({ dataDir: disk.dataDir });
-  let load: Promise<void> | undefined;
-  let restore: () => void;
-  try {
-    if (history !== undefined) {
-      await server.ready();
-      await history.verify(server.port);
-      load = history.write(server.port);
-    }
+  const { dataDir } = disk;
+  let restore = (): void => {};
+  const cut = async (server: EtcdProcess): Promise<void> => {
     await sleep(afterMs);
     process.kill(server.pid, "SIGSTOP");
     await sleep(SETTLE_MS);
     restore = disk.cut();
-  } finally {
     await server.stop("SIGKILL");
-    await load;
+  };
+  if (history === undefined) await cut(await spawnEtcd({ dataDir }));
+  else {
+    await onServer({ dataDir }, async (server) => {
+      await history.verify(server.port);
+      const load = history.write(server.port);
+      await cut(server);
+      await load;
+    });
   }
   restore();
 }
@@ -133,9 +135,7 @@ test(
       for (let round = 1; round <= ROUNDS; round += 1) {
         await inRound(round, () => runAndCut(disk, history, prng.below(LOAD_MS_MAX)));
       }
-      const server = await spawnEtcd({ dataDir: disk.dataDir });
-      await server.ready();
-      await history.verify(server.port).finally(() => server.stop());
+      await onServer(disk, ({ port }) => history.verify(port));
       console.log(
         `${ROUNDS} cuts: ${history.sent} writes sent, ${history.acknowledged} acknowledged, all found`,
       );
@@ -157,9 +157,7 @@ test(
         disk.format();
         await inRound(round, async () => {
           await runAndCut(disk, undefined, prng.below(START_MS_MAX));
-          const server = await spawnEtcd({ dataDir: disk.dataDir });
-          await server.ready();
-          await server.stop();
+          await onServer(disk, () => {});
         });
       }
     } finally {

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import process from "node:process";
 import { test } from "node:test";
 import { Prng } from "../../src/base/prng.ts";
-import { noStrace, sleep, spawnEtcd } from "../harness/crash_server.ts";
+import { noStrace, onServer, sleep, spawnEtcd } from "../harness/crash_server.ts";
 import { GrpcClient } from "../harness/grpc_client.ts";
 import { WriteHistory } from "../harness/write_history.ts";
 
@@ -66,13 +66,7 @@ async function killAt(call: string, n: number): Promise<boolean> {
   try {
     const doomed = await spawnEtcd({ dataDir, inject: [`${call}:signal=KILL:when=${n}`] });
     const died = await runScript(doomed, history).finally(() => doomed.stop("SIGKILL"));
-    const server = await spawnEtcd({ dataDir });
-    try {
-      await server.ready();
-      await history.verify(server.port);
-    } finally {
-      await server.stop("SIGKILL");
-    }
+    await onServer({ dataDir }, ({ port }) => history.verify(port), "SIGKILL");
     return died;
   } catch (error) {
     throw new Error(`Killed at ${call} number ${n}`, { cause: error });

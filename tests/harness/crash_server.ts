@@ -43,6 +43,23 @@ function tracer(inject: readonly string[], paths: readonly string[]): string[] {
   ];
 }
 
+/** Runs `body` on a server that is well, and ends it. Errors come with what the server printed. */
+export async function onServer(
+  options: DoomedOptions,
+  body: (server: EtcdProcess) => Promise<void> | void,
+  end: "SIGTERM" | "SIGKILL" = "SIGTERM",
+): Promise<void> {
+  const server = await spawnEtcd(options);
+  try {
+    await server.ready();
+    await body(server);
+  } catch (error) {
+    throw new Error(`The server printed:\n${server.output}`, { cause: error });
+  } finally {
+    await server.stop(end);
+  }
+}
+
 /** Waits for a server to end by itself. Throws, with what it printed, when it goes on. */
 export async function exitOf(server: EtcdProcess, timeoutMs: number): Promise<ExitStatus> {
   const deadlineMs = performance.now() + timeoutMs;

@@ -14,6 +14,8 @@ const HEALTH_TIMEOUT_MS = 5_000;
 const PORT_MIN = 10_000;
 const PORT_MAX = 32_000;
 const PORT_TRIES_MAX = 100;
+/** Every etcd says so, with TLS or without, when its port is open; 3.4 in other words. */
+const SERVING = /serving (insecure )?client (traffic|requests)/;
 /** How much of what a server prints is kept for the message of a failure. */
 const OUTPUT_TAIL_CHARACTERS = 16_384;
 
@@ -42,6 +44,7 @@ export class EtcdProcess {
   readonly #ownsDataDir: boolean;
   readonly #closed: Promise<ExitStatus>;
   #output = "";
+  #serves = false;
   #exit: ExitStatus | undefined;
 
   constructor(command: string, args: readonly string[], port: number, dataDir: string, ownsDataDir: boolean) {
@@ -57,6 +60,7 @@ export class EtcdProcess {
       stream.setEncoding("utf8");
       stream.on("data", (text: string) => {
         this.#output = (this.#output + text).slice(-OUTPUT_TAIL_CHARACTERS);
+        this.#serves ||= SERVING.test(this.#output);
       });
     }
     this.#closed = new Promise((resolve) => {
@@ -88,11 +92,16 @@ export class EtcdProcess {
     return this.#output;
   }
 
-  /** Resolves when the server says that it is healthy. Throws, with what it printed, when it is not to be. */
+  /**
+   * Resolves when the server says that it serves, and is healthy: whatever else answers on its port did not
+   * print that. Throws, with what it printed, when it is not to be.
+   */
   async ready(httpPort = this.port): Promise<void> {
     const deadlineMs = performance.now() + WAIT_MS_MAX;
     while (this.alive && performance.now() < deadlineMs) {
-      const answer = await httpGet(httpPort, "/health", HEALTH_TIMEOUT_MS).catch(() => undefined);
+      const answer = this.#serves
+        ? await httpGet(httpPort, "/health", HEALTH_TIMEOUT_MS).catch(() => undefined)
+        : undefined;
       if (answer?.status === 200) return;
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
