@@ -7,7 +7,7 @@ import { bucketNames } from "../../src/mvcc/backend.ts";
 import { FileError } from "../../src/ports/files.ts";
 import { files } from "../../src/runtime/node_compat/files.ts";
 import { dumpBackend } from "./backend_suite.ts";
-import { applyEntry } from "./entry_script.ts";
+import { applyEntry, Dice } from "./entry_script.ts";
 import { inDirectory, openLmdb } from "./lmdb_harness.ts";
 
 const PAGE_BYTES = 8192;
@@ -51,7 +51,7 @@ const damages: { name: string; damage: (path: string) => void; message: RegExp }
   {
     name: "cut in the middle",
     damage: (path) => truncateSync(path, Math.floor(statSync(path).size / 2)),
-    message: /truncated: \d+ bytes of \d+, and page \d+ is missing/,
+    message: /truncated: \d+ bytes of \d+, and .*refers to page \d+, which is missing/,
   },
   { name: "with a bad stamp", damage: (path) => patch(path, 24, [1, 2, 3, 4]), message: /not an LMDB file/ },
   {
@@ -142,7 +142,9 @@ test("LmdbBackend names the page that was lost, unless no tree needs it", () =>
         assert.ok(error instanceof FileError && error.kind === "damaged");
         assert.match(
           error.message,
-          new RegExp(`page ${page} \\(offset ${at}\\) (is no page of a tree|does not begin the value)`),
+          new RegExp(
+            `page ${page} \\(offset ${at}\\)(, which does not begin the value| is no page of a tree)`,
+          ),
         );
         refused += 1;
         continue;
@@ -153,4 +155,54 @@ test("LmdbBackend names the page that was lost, unless no tree needs it", () =>
       await backend.close();
     }
     assert.ok(refused > 10, `refused ${refused}`);
+  }));
+
+test("checkDataFile() says damaged, and nothing else, of whatever a page holds", () =>
+  inDirectory(async (directory) => {
+    const path = await makeDatabase(directory);
+    const whole = readFileSync(path);
+    const dice = new Dice(1);
+    let refused = 0;
+    for (let attempt = 0; attempt < 400; attempt += 1) {
+      const bytes = Buffer.from(whole);
+      const page = 2 + dice.below(whole.length / PAGE_BYTES - 2);
+      // Headers and places of nodes, where the structure is; with a number of any size now and then.
+      const at = page * PAGE_BYTES + 8 * dice.below(40);
+      if (dice.below(2) === 0) bytes.writeBigUInt64LE(0xffff_ffff_ffff_ffffn >> BigInt(dice.below(64)), at);
+      else bytes[at + dice.below(8)]! ^= 1 << dice.below(8);
+      writeFileSync(path, bytes);
+      try {
+        checkDataFile(files, path);
+      } catch (error) {
+        assert.ok(error instanceof FileError && error.kind === "damaged", String(error));
+        refused += 1;
+      }
+    }
+    assert.ok(refused > 40, `refused ${refused}`);
+  }));
+
+test("checkDataFile() refuses a tree that goes in circles", () =>
+  inDirectory(async (directory) => {
+    const path = await makeDatabase(directory);
+    const bytes = readFileSync(path);
+    let circles = 0;
+    for (let page = 2; page < bytes.length / PAGE_BYTES; page += 1) {
+      const at = page * PAGE_BYTES;
+      const isBranch = (bytes.readUInt16LE(at + 18) & 1) !== 0 && bytes.readUInt32LE(at) === page;
+      if (!isBranch) continue;
+      const node = at + 24 + bytes.readUInt16LE(at + 24);
+      const looped = Buffer.from(bytes);
+      looped.writeUInt32LE(page, node);
+      writeFileSync(path, looped);
+      try {
+        checkDataFile(files, path);
+      } catch (error) {
+        assert.match(
+          String(error),
+          new RegExp(`page ${page} .* refers to page ${page}, as another one does`),
+        );
+        circles += 1;
+      }
+    }
+    assert.ok(circles > 0);
   }));
