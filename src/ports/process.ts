@@ -19,6 +19,11 @@ export interface Process {
   onSignal(signal: "SIGTERM" | "SIGINT", run: () => void): void;
   /** Ends the process by the signal's default action, so that the parent sees the signal. */
   raise(signal: "SIGTERM" | "SIGINT"): void;
+  /**
+   * Tells the service manager that started the process (systemd's `Type=notify`) that it is ready. Resolves with
+   * false when there is no such manager, and rejects when it cannot be told.
+   */
+  notifyReady(): Promise<boolean>;
   exit(code: number): never;
   writeOut(text: string): void;
   writeErr(text: string): void;

@@ -168,6 +168,7 @@ async function serve(runtime: Runtime, log: Logger, settings: Settings): Promise
     // Loaded here and not above, so that --help and --version need not wait for the whole server.
     const { startMember } = await import("../../embed/start.ts");
     etcd = await startMember({ settings, runtime, log, onFatal: (error) => fail("server failed", error) });
+    void notifyInit(process, log);
   } catch (error) {
     if (error instanceof ConfigError && error.fields !== undefined) {
       log.fatal(error.message, error.fields);
@@ -176,6 +177,15 @@ async function serve(runtime: Runtime, log: Logger, settings: Settings): Promise
     // etcd's words for every failure to start; about the configuration and the ports, people search for them.
     const isSetUp = error instanceof ConfigError || error instanceof SocketError;
     fail(isSetUp ? "discovery failed" : "failed to start etcd server", error);
+  }
+}
+
+/** Under systemd, services that depend on this one start now. */
+async function notifyInit(process: Runtime["process"], log: Logger): Promise<void> {
+  try {
+    if (await process.notifyReady()) log.info("successfully notified init daemon");
+  } catch (error) {
+    log.error("failed to notify systemd for readiness", { error: (error as Error).message });
   }
 }
 

@@ -1,3 +1,4 @@
+import { spawn } from "node:child_process";
 import { readdirSync, readFileSync, writeSync } from "node:fs";
 import { networkInterfaces } from "node:os";
 import nodeProcess from "node:process";
@@ -38,6 +39,7 @@ export function createProcess(name: "node" | "bun" | "deno"): Process {
       }
       nodeProcess.kill(nodeProcess.pid, signal);
     },
+    notifyReady,
     exit: (code) => nodeProcess.exit(code),
     writeOut: (text) => writeText(STDOUT, text),
     writeErr: (text) => writeText(STDERR, text),
@@ -59,6 +61,21 @@ function writeText(descriptor: number, text: string): void {
       Atomics.wait(pauseCell, 0, 0, 1);
     }
   }
+}
+
+const NOTIFY_TIMEOUT_MS = 5_000;
+
+/** By systemd's own program: no runtime has the datagrams of Unix sockets that the protocol is made of. */
+function notifyReady(): Promise<boolean> {
+  if ((nodeProcess.env["NOTIFY_SOCKET"] ?? "") === "") return Promise.resolve(false);
+  return new Promise((resolve, reject) => {
+    const child = spawn("systemd-notify", ["--ready"], { stdio: "ignore", timeout: NOTIFY_TIMEOUT_MS });
+    child.once("error", reject);
+    child.once("exit", (status, signal) => {
+      if (status === 0) resolve(true);
+      else reject(new Error(`systemd-notify ended with ${status ?? signal}`));
+    });
+  });
 }
 
 function openFilesMax(): number | undefined {

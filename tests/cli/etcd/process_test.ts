@@ -1,7 +1,17 @@
 /** The command as a process: what only a real one can show, its exit status, signals and streams. */
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
-import { closeSync, mkdirSync, mkdtempSync, openSync, readdirSync, rmSync, writeSync } from "node:fs";
+import {
+  closeSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
@@ -28,12 +38,12 @@ class Command {
   readonly ended: Promise<Ended>;
   err = "";
 
-  constructor(args: readonly string[], directory: string) {
+  constructor(args: readonly string[], directory: string, extraEnv: Readonly<Record<string, string>> = {}) {
     const [program, ...before] = runtimeCommand() as [string, ...string[]];
     const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith("ETCD")));
     this.child = spawn(program, [...before, mainModule, ...args], {
       cwd: directory,
-      env: env as Record<string, string>,
+      env: { ...env as Record<string, string>, ...extraEnv },
       stdio: ["ignore", "pipe", "pipe"],
     });
     let out = "";
@@ -155,6 +165,35 @@ test("etcd says in the system's words which file it cannot use", async () => {
       ["failed to verify flags", "read /: is a directory"],
       ["failed to list data directory", "readdirent /dev/null: not a directory"],
     ]);
+  });
+});
+
+test("etcd tells systemd when it serves", async () => {
+  await withDirectory(async (directory) => {
+    writeFileSync(join(directory, "systemd-notify"), '#!/bin/sh\necho "$@ $NOTIFY_SOCKET" >told\n', {
+      mode: 0o755,
+    });
+    const [clientPort, peerPort] = await Promise.all([freePort(), freePort()]);
+    const flags = [
+      `--listen-client-urls=http://127.0.0.1:${clientPort}`,
+      `--advertise-client-urls=http://127.0.0.1:${clientPort}`,
+      `--listen-peer-urls=http://127.0.0.1:${peerPort}`,
+    ];
+    const env = { NOTIFY_SOCKET: "/run/notify", PATH: `${directory}:${process.env["PATH"]}` };
+    const server = new Command(flags, directory, env);
+    await server.until("successfully notified init daemon");
+    assert.equal(readFileSync(join(directory, "told"), "utf8"), "--ready /run/notify\n");
+    server.child.kill("SIGTERM");
+    const { err } = await server.ended;
+    assert.ok(err.indexOf("ready to serve client requests") < err.indexOf("successfully notified"));
+    writeFileSync(join(directory, "systemd-notify"), "#!/bin/sh\nexit 3\n", { mode: 0o755 });
+    const untold = new Command(flags, directory, env);
+    await untold.until(
+      '"msg":"failed to notify systemd for readiness","error":"systemd-notify ended with 3"',
+    );
+    assert.equal((await httpGet(clientPort, "/health")).status, 200);
+    untold.child.kill("SIGTERM");
+    await untold.ended;
   });
 });
 
