@@ -1,5 +1,5 @@
 import { bytesFromText, textFromBytes } from "./byte_text.ts";
-import { type BucketName, bucketNames } from "../mvcc/backend.ts";
+import { type BucketName, bucketNames, type BucketRecord } from "../mvcc/backend.ts";
 import { REVISION_KEY_BYTES, TOMBSTONE_KEY_BYTES, writeRevisionKey } from "../mvcc/revision.ts";
 import { type AddressOf, InstructionStream } from "./instruction_stream.ts";
 import { type ChunkPool, RevisionRun } from "./revision_run.ts";
@@ -74,11 +74,20 @@ export class Batch {
     return this.#records.get(bucketMarks[bucket] + textFromBytes(key))?.slice();
   }
 
-  /** Brings records of a bucket, by the text of their keys, up to what this batch says. */
-  applyTo(bucket: BucketName, records: Map<string, Uint8Array>): void {
-    const mark = bucketMarks[bucket];
+  /**
+   * Brings records of a bucket, by the text of their keys, up to what this batch says about those after `after`, up
+   * to and including `last` (undefined: to the end).
+   */
+  applyTo(
+    bucket: BucketName,
+    records: Map<string, Uint8Array>,
+    after: string,
+    last: string | undefined,
+  ): void {
+    const from = bucketMarks[bucket] + after;
+    const to = bucketMarks[bucket] + (last ?? "");
     for (const [name, value] of this.#records) {
-      if (!name.startsWith(mark)) continue;
+      if (name <= from || (last === undefined ? !name.startsWith(to) : name > to)) continue;
       if (value === undefined) records.delete(name.slice(1));
       else records.set(name.slice(1), value);
     }
@@ -127,9 +136,7 @@ export class Batch {
 }
 
 /** Records in byte order of their keys. */
-export function sortedRecords(
-  records: ReadonlyMap<string, Uint8Array>,
-): { readonly key: Uint8Array; readonly value: Uint8Array }[] {
+export function sortedRecords(records: ReadonlyMap<string, Uint8Array>): BucketRecord[] {
   // Code units of these strings are bytes, so the default order is byte order.
   return [...records.keys()].sort().map((name) => ({
     key: bytesFromText(name),

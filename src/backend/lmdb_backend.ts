@@ -1,6 +1,12 @@
 import * as lmdb from "lmdb";
 import { assert } from "../base/assert.ts";
-import { type Backend, type BucketName, bucketNames } from "../mvcc/backend.ts";
+import {
+  type Backend,
+  type BucketName,
+  bucketNames,
+  type BucketRecord,
+  type FrozenBucket,
+} from "../mvcc/backend.ts";
 import {
   isTombstoneKey,
   REVISION_KEY_BYTES,
@@ -14,8 +20,9 @@ import { FileError, type Files } from "../ports/files.ts";
 import type { Log } from "../ports/log.ts";
 import { Batch, type BucketHandles, sortedRecords } from "./batch.ts";
 import { ByteSlab } from "./byte_slab.ts";
-import { textFromBytes } from "./byte_text.ts";
+import { bytesFromText, textFromBytes } from "./byte_text.ts";
 import { compactCopy, copyPath } from "./defrag.ts";
+import { type BucketSlice, ChangingBucket } from "./frozen_bucket.ts";
 import { checkDataFile } from "./lmdb_file.ts";
 import { ChunkPool, type RevisionVisit } from "./revision_run.ts";
 import { CONSISTENT_INDEX_KEY, encodeUint64, readConsistentIndex, TERM_KEY } from "./schema/meta_table.ts";
@@ -156,6 +163,7 @@ export class LmdbBackend implements Backend {
   #valueView = new Uint8Array(0);
   #valueBytes: Uint8Array | undefined;
   #saidNoSpace = false;
+  readonly #frozen = new Map<BucketName, Set<ChangingBucket>>();
 
   /** Opens or makes the database. Throws when the file is damaged or of another format. */
   constructor(options: LmdbBackendOptions) {
@@ -186,12 +194,14 @@ export class LmdbBackend implements Backend {
   put(bucket: BucketName, key: Uint8Array, value: Uint8Array): void {
     assert(bucket !== "key", 'Bucket "key" is reached through the revision calls only');
     this.#beforeWrite();
+    this.#keepFrozen(bucket, key);
     this.#open.put(bucket, key, value);
   }
 
   delete(bucket: BucketName, key: Uint8Array): void {
     assert(bucket !== "key", 'Bucket "key" is reached through the revision calls only');
     this.#beforeWrite();
+    this.#keepFrozen(bucket, key);
     this.#open.delete(bucket, key);
   }
 
@@ -203,16 +213,23 @@ export class LmdbBackend implements Backend {
     return this.#copy(this.#viewOf(this.#environment.tables[bucket], key));
   }
 
-  list(bucket: BucketName): { readonly key: Uint8Array; readonly value: Uint8Array }[] {
+  list(bucket: BucketName): BucketRecord[] {
     assert(bucket !== "key", 'Bucket "key" is reached through the revision calls only');
     if (bucket === "meta") this.#writeIndex();
-    const records = new Map<string, Uint8Array>();
-    for (const { key, value } of this.#environment.tables[bucket].getRange()) {
-      records.set(textFromBytes(key), value);
-    }
-    this.#inFlight?.applyTo(bucket, records);
-    this.#open.applyTo(bucket, records);
-    return sortedRecords(records);
+    return sortedRecords(this.#slice(bucket, "", Infinity).records);
+  }
+
+  freeze(bucket: BucketName): FrozenBucket {
+    assert(bucket !== "key", 'Bucket "key" is reached through the revision calls only');
+    if (bucket === "meta") this.#writeIndex();
+    const frozen = this.#frozen.get(bucket) ?? new Set();
+    this.#frozen.set(bucket, frozen);
+    const bucketNow = new ChangingBucket(
+      (after, recordsMax) => this.#slice(bucket, after, recordsMax),
+      (closed) => frozen.delete(closed),
+    );
+    frozen.add(bucketNow);
+    return bucketNow;
   }
 
   putRevision(main: number, sub: number, tombstone: boolean, keyValue: Uint8Array): void {
@@ -404,6 +421,31 @@ export class LmdbBackend implements Backend {
     return this.#options.files.freeBytes(this.#options.directory);
   }
 
+  /** Records as they are now, after a name: `recordsMax` of the durable ones, and what is not durable yet among them. */
+  #slice(bucket: BucketName, after: string, recordsMax: number): BucketSlice {
+    const records = new Map<string, Uint8Array>();
+    // A key and a zero byte: nothing is between the two.
+    const start = after === "" ? {} : { start: bytesFromText(`${after}\0`) };
+    const limit = recordsMax === Infinity ? {} : { limit: recordsMax };
+    let last: string | undefined;
+    for (const { key, value } of this.#environment.tables[bucket].getRange({ ...start, ...limit })) {
+      last = textFromBytes(key);
+      records.set(last, value);
+    }
+    if (records.size < recordsMax) last = undefined;
+    this.#inFlight?.applyTo(bucket, records, after, last);
+    this.#open.applyTo(bucket, records, after, last);
+    return { records, last };
+  }
+
+  /** Before a record of a small bucket changes. */
+  #keepFrozen(bucket: BucketName, key: Uint8Array): void {
+    const frozen = this.#frozen.get(bucket);
+    if (frozen === undefined || frozen.size === 0) return;
+    const name = textFromBytes(key);
+    for (const each of frozen) if (each.needs(name)) each.keep(name, this.get(bucket, key));
+  }
+
   #isEmpty(): boolean {
     return this.#open.count === 0 && !this.#isIndexDirty;
   }
@@ -526,6 +568,8 @@ export class LmdbBackend implements Backend {
   #writeIndex(): void {
     if (!this.#isIndexDirty) return;
     this.#isIndexDirty = false;
+    this.#keepFrozen("meta", CONSISTENT_INDEX_KEY);
+    this.#keepFrozen("meta", TERM_KEY);
     if (this.#consistentIndex > 0) {
       this.#open.put("meta", CONSISTENT_INDEX_KEY, encodeUint64(this.#consistentIndex));
     }

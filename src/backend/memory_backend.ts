@@ -1,9 +1,16 @@
 import { assert } from "../base/assert.ts";
-import { type Backend, type BucketName, bucketNames } from "../mvcc/backend.ts";
+import {
+  type Backend,
+  type BucketName,
+  bucketNames,
+  type BucketRecord,
+  type FrozenBucket,
+} from "../mvcc/backend.ts";
 import { RevisionRun, type RevisionVisit } from "./revision_run.ts";
 import { sortedRecords } from "./batch.ts";
 import { ByteSlab } from "./byte_slab.ts";
 import { textFromBytes } from "./byte_text.ts";
+import { CopiedBucket } from "./frozen_bucket.ts";
 import { CONSISTENT_INDEX_KEY, encodeUint64, TERM_KEY } from "./schema/meta_table.ts";
 
 /** What an empty backend reports as its size, so that "db size" is never 0; one page of a real one. */
@@ -49,9 +56,13 @@ export class MemoryBackend implements Backend {
     return this.#smallBucket(bucket).get(textFromBytes(key))?.slice();
   }
 
-  list(bucket: BucketName): { readonly key: Uint8Array; readonly value: Uint8Array }[] {
+  list(bucket: BucketName): BucketRecord[] {
     if (bucket === "meta") this.#writeIndex();
     return sortedRecords(this.#smallBucket(bucket));
+  }
+
+  freeze(bucket: BucketName): FrozenBucket {
+    return new CopiedBucket(this.list(bucket));
   }
 
   putRevision(main: number, sub: number, tombstone: boolean, keyValue: Uint8Array): void {

@@ -8,7 +8,9 @@ export interface Backend {
   delete(bucket: BucketName, key: Uint8Array): void;
   get(bucket: BucketName, key: Uint8Array): Uint8Array | undefined;
   /** Records of a small bucket (everything but "key") in key order. */
-  list(bucket: BucketName): { readonly key: Uint8Array; readonly value: Uint8Array }[];
+  list(bucket: BucketName): BucketRecord[];
+  /** The records of a small bucket as they are now, to be read in slices while writes go on. */
+  freeze(bucket: BucketName): FrozenBucket;
 
   /** Appends a record to bucket "key". `main`.`sub` is past every record put before. Copies `keyValue`. */
   putRevision(main: number, sub: number, tombstone: boolean, keyValue: Uint8Array): void;
@@ -35,6 +37,23 @@ export interface Backend {
   readonly durableIndex: number;
   readonly sizeBytes: number;
   readonly inUseBytes: number;
+}
+
+export interface BucketRecord {
+  readonly key: Uint8Array;
+  readonly value: Uint8Array;
+}
+
+/** What a bucket was at one moment. It may cost its backend memory until it is closed. */
+export interface FrozenBucket {
+  /** Back to the first record. */
+  rewind(): void;
+  /**
+   * The next records in key order, `recordsMax` at most; none after the last one. Throws `tooManyRequests`
+   * when more has changed meanwhile than the backend keeps.
+   */
+  next(recordsMax: number): readonly BucketRecord[];
+  close(): void;
 }
 
 /** etcd's buckets, in the order of its own backend hash (bucket names sorted). */

@@ -2,7 +2,7 @@ import { readStorageVersion } from "../backend/schema/version.ts";
 import { EtcdError } from "../base/errors.ts";
 import type { CompactionHold } from "../mvcc/compaction_hold.ts";
 import type { Store } from "../mvcc/store.ts";
-import { backendBuckets } from "../snap/backend_buckets.ts";
+import { type BackendBuckets, backendBuckets } from "../snap/backend_buckets.ts";
 import { BoltWriter } from "../snap/bolt_writer.ts";
 
 /**
@@ -12,6 +12,7 @@ import { BoltWriter } from "../snap/bolt_writer.ts";
 export class DatabaseSnapshot {
   /** Schema of the database as "3.7.0"; empty when it is not known yet. */
   readonly version: string;
+  readonly #source: BackendBuckets;
   readonly #writer: BoltWriter;
   readonly #hold: CompactionHold;
   readonly #isStopped: () => boolean;
@@ -24,7 +25,8 @@ export class DatabaseSnapshot {
     this.#checkOpen();
     const schema = readStorageVersion(store.backend);
     this.version = schema === undefined ? "" : `${schema.major}.${schema.minor}.0`;
-    this.#writer = new BoltWriter(backendBuckets(store.backend, store.currentRevision));
+    this.#source = backendBuckets(store.backend, store.currentRevision);
+    this.#writer = new BoltWriter(this.#source.buckets);
     this.#hold = store.holdCompaction();
   }
 
@@ -47,6 +49,7 @@ export class DatabaseSnapshot {
 
   close(): void {
     this.#hold.release();
+    this.#source.close();
     this.#onClosed();
   }
 

@@ -1,48 +1,67 @@
 import { utf8 } from "../base/bytes.ts";
-import { type Backend, bucketNames } from "../mvcc/backend.ts";
+import { type Backend, bucketNames, type BucketRecord, type FrozenBucket } from "../mvcc/backend.ts";
 import { TOMBSTONE_KEY_BYTES, writeRevisionKey } from "../mvcc/revision.ts";
 import type { BoltBucket, RecordVisit } from "./bolt_writer.ts";
 
 /** Records in one slice, however small. */
 const SLICE_RECORDS = 1000;
 
-/**
- * The buckets of a backend as they are now, for as long as nothing is removed from bucket "key": that one is read
- * where it is, up to `lastMain`, the newest revision; the others are copied. For the turn of an entry's border.
- */
-export function backendBuckets(backend: Backend, lastMain: number): BoltBucket[] {
-  return bucketNames.map((name) =>
-    name === "key" ? new RevisionBucket(backend, lastMain) : new RecordBucket(utf8(name), backend.list(name))
-  );
+/** The buckets of a backend at one moment. */
+export interface BackendBuckets {
+  readonly buckets: readonly BoltBucket[];
+  close(): void;
 }
 
-/** A bucket of records in memory. */
+/**
+ * The buckets of a backend as they are now, for as long as nothing is removed from bucket "key": that one is read
+ * up to `lastMain`, the newest revision; the others are frozen, until `close`. For the turn of an entry's border.
+ */
+export function backendBuckets(backend: Backend, lastMain: number): BackendBuckets {
+  const frozen: FrozenBucket[] = [];
+  const buckets = bucketNames.map((name) => {
+    if (name === "key") return new RevisionBucket(backend, lastMain);
+    const records = backend.freeze(name);
+    frozen.push(records);
+    return new RecordBucket(utf8(name), records);
+  });
+  return {
+    buckets,
+    close() {
+      for (const each of frozen) each.close();
+    },
+  };
+}
+
+/** A small bucket. */
 export class RecordBucket implements BoltBucket {
   readonly name: Uint8Array;
-  readonly #records: readonly { readonly key: Uint8Array; readonly value: Uint8Array }[];
+  readonly #records: FrozenBucket;
+  #slice: readonly BucketRecord[] = [];
   #next = 0;
 
-  /** `records` are in byte order of their keys. */
-  constructor(
-    name: Uint8Array,
-    records: readonly { readonly key: Uint8Array; readonly value: Uint8Array }[],
-  ) {
+  constructor(name: Uint8Array, records: FrozenBucket) {
     this.name = name;
     this.#records = records;
   }
 
   rewind(): void {
+    this.#records.rewind();
+    this.#slice = [];
     this.#next = 0;
   }
 
   slice(bytesMax: number, visit: RecordVisit): boolean {
-    const end = Math.min(this.#next + SLICE_RECORDS, this.#records.length);
-    for (let bytes = 0; this.#next < end && bytes < bytesMax; this.#next += 1) {
-      const { key, value } = this.#records[this.#next]!;
+    if (this.#next === this.#slice.length) {
+      this.#slice = this.#records.next(SLICE_RECORDS);
+      this.#next = 0;
+    }
+    const slice = this.#slice;
+    for (let bytes = 0; this.#next < slice.length && bytes < bytesMax; this.#next += 1) {
+      const { key, value } = slice[this.#next]!;
       bytes += value.length;
       visit(key, key.length, value);
     }
-    return this.#next < this.#records.length;
+    return slice.length > 0;
   }
 }
 

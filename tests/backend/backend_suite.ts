@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { textOf, utf8 } from "../../src/base/bytes.ts";
-import type { Backend, BucketName } from "../../src/mvcc/backend.ts";
+import { Prng } from "../../src/base/prng.ts";
+import type { Backend, BucketName, BucketRecord } from "../../src/mvcc/backend.ts";
 
 /** A backend of the kind under test; `close` releases and removes what it holds. */
 export interface OpenBackend {
@@ -46,6 +47,58 @@ export function backendSuite(kind: string, open: () => Promise<OpenBackend>): vo
     assert.equal(backend.get("members", utf8("a")), undefined);
     backend.put("members", utf8("a"), utf8("3"));
     assert.equal(textOf(backend.get("members", utf8("a"))!), "3");
+  });
+
+  backendTest("freeze() gives what a bucket was, whatever is written meanwhile", async (backend) => {
+    const prng = new Prng(7);
+    let entry = 0;
+    const write = (count: number): void => {
+      for (let left = count; left > 0; left -= 1) {
+        const key = utf8(`lease ${prng.below(300)}`);
+        if (prng.chance(0.4)) backend.delete("lease", key);
+        else backend.put("lease", key, utf8(String(left)));
+        backend.endEntry(entry += 1, 1);
+      }
+    };
+    const text = (records: readonly BucketRecord[]): string[] =>
+      records.map(({ key, value }) => `${textOf(key)}=${textOf(value)}`);
+    for (const recordsMax of [1, 7, 100, 1000]) {
+      write(500);
+      await backend.commit();
+      write(100);
+      const expected = text(backend.list("lease"));
+      const [frozen, other] = [backend.freeze("lease"), backend.freeze("lease")];
+      for (let pass = 1; pass <= 2; pass += 1) {
+        const seen: string[] = [];
+        for (;;) {
+          const slice = frozen.next(recordsMax);
+          if (slice.length === 0) break;
+          assert.ok(slice.length <= recordsMax);
+          seen.push(...text(slice));
+          write(5);
+          if (prng.chance(0.1)) await backend.commit();
+          if (prng.chance(0.1)) void backend.commit();
+        }
+        assert.deepEqual(seen, expected, `slices of ${recordsMax}, pass ${pass}`);
+        assert.deepEqual(frozen.next(recordsMax), []);
+        frozen.rewind();
+      }
+      frozen.close();
+      write(50);
+      assert.deepEqual(text(other.next(1000)), expected, `another, slices of ${recordsMax}`);
+      other.close();
+    }
+    await backend.commit();
+  });
+
+  backendTest("freeze() keeps the consistent index of its moment", async (backend) => {
+    backend.endEntry(5, 1);
+    const frozen = backend.freeze("meta");
+    backend.endEntry(6, 1);
+    await backend.commit();
+    const index = frozen.next(10).find(({ key }) => textOf(key) === "consistent_index")!.value;
+    assert.equal(index.at(-1), 5);
+    frozen.close();
   });
 
   backendTest("list() merges what is durable with what is not, in byte order", async (backend) => {

@@ -1,7 +1,7 @@
 import type { LmdbBackendOptions } from "../../src/backend/lmdb_backend.ts";
 import { MemoryBackend } from "../../src/backend/memory_backend.ts";
 import type { Prng } from "../../src/base/prng.ts";
-import type { BucketName } from "../../src/mvcc/backend.ts";
+import type { BucketName, BucketRecord, FrozenBucket } from "../../src/mvcc/backend.ts";
 import type { Timer } from "../../src/ports/clock.ts";
 import type { WritableFile } from "../../src/ports/files.ts";
 import type { ServerBackend } from "../../src/server/ports.ts";
@@ -90,8 +90,12 @@ export class CrashBackend implements ServerBackend {
     return this.#memory.get(bucket, key);
   }
 
-  list(bucket: BucketName): { readonly key: Uint8Array; readonly value: Uint8Array }[] {
+  list(bucket: BucketName): BucketRecord[] {
     return this.#memory.list(bucket);
+  }
+
+  freeze(bucket: BucketName): FrozenBucket {
+    return this.#memory.freeze(bucket);
   }
 
   putRevision(main: number, sub: number, tombstone: boolean, keyValue: Uint8Array): void {

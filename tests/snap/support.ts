@@ -1,3 +1,4 @@
+import { CopiedBucket } from "../../src/backend/frozen_bucket.ts";
 import { concatBytes, utf8 } from "../../src/base/bytes.ts";
 import type { ReadableFile } from "../../src/ports/files.ts";
 import { RecordBucket } from "../../src/snap/backend_buckets.ts";
@@ -34,7 +35,10 @@ export function writeBolt(
 
 export function writerOf(buckets: Buckets, leafBytesMax: number): BoltWriter {
   const names = [...buckets.keys()].sort();
-  return new BoltWriter(names.map((name) => new RecordBucket(utf8(name), buckets.get(name)!)), leafBytesMax);
+  return new BoltWriter(
+    names.map((name) => new RecordBucket(utf8(name), new CopiedBucket(buckets.get(name)!))),
+    leafBytesMax,
+  );
 }
 
 export function readBolt(bytes: Uint8Array): Map<string, BoltRecord[]> {
