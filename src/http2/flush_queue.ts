@@ -1,9 +1,12 @@
 import type { Clock } from "../ports/clock.ts";
 
-/** Output buffers begin with this: the replies of a turn, more often than not. */
-const BUFFER_BYTES = 65_536;
-/** Buffers are kept for the next turn up to this sum: many connections with little output, or a few with much. */
-const KEPT_BYTES_MAX = 4 << 20;
+/**
+ * Output buffers begin with this: the replies of a turn to a client with ten requests open. They grow as they need to
+ * and stay so. Larger ones cost more than they save: a batch of replies to many connections takes one for each.
+ */
+const BUFFER_BYTES = 4_096;
+/** Buffers are kept for the next turn up to this sum: two thousand connections with little output, or a few with much. */
+const KEPT_BYTES_MAX = 8 << 20;
 
 export interface Flushable {
   /** Writes the output gathered so far. Never throws. */
