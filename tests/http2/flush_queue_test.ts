@@ -40,11 +40,11 @@ test("flushAll() leaves what is added meanwhile to the next turn, and does not n
   assert.deepEqual(log, ["a", "b", "later"]);
 });
 
-test("FlushQueue keeps buffers up to 4 MiB", () => {
+test("FlushQueue keeps buffers up to 8 MiB", () => {
   const queue = new FlushQueue(new ManualClock());
-  const given: Uint8Array[] = Array.from({ length: 5 }, () => new Uint8Array(1 << 20));
+  const given: Uint8Array[] = Array.from({ length: 9 }, () => new Uint8Array(1 << 20));
   for (const buffer of given) queue.giveBuffer(buffer);
   const taken = given.map(() => queue.takeBuffer());
-  assert.equal(taken.filter((buffer) => given.includes(buffer)).length, 4);
-  assert.equal(new Set(taken).size, 5);
+  assert.equal(taken.filter((buffer) => given.includes(buffer)).length, 8);
+  assert.equal(new Set(taken).size, 9);
 });
