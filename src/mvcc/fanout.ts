@@ -3,8 +3,8 @@ import { countEvents, type EventBatch, type ReadKeyValue } from "./event_batch.t
 import { SHAPE_FLAGS, type Watcher, watcherFlag } from "./watcher.ts";
 import type { WatcherGroup } from "./watcher_group.ts";
 
-/** What may be sent before the event loop gets its turn: some two milliseconds' worth. */
-const TURN_RESPONSES_MAX = 2000;
+/** What may be sent before the event loop gets its turn: well below a millisecond, or two of code that is cold. */
+const TURN_RESPONSES_MAX = 500;
 const TURN_BYTES_MAX = 2 * 1024 * 1024;
 const FILTER_FLAGS = watcherFlag.noPut | watcherFlag.noDelete;
 

@@ -36,7 +36,12 @@ export class WatchStream {
   readonly receiver: WatchReceiver;
   readonly #hub: WatchHub;
   readonly #watchersMax: number;
-  readonly #watchers = new Map<WatchId, Watcher>();
+  /**
+   * In the order of their ids, which is that of their creation unless the client chooses them: a map would take
+   * 30 bytes more for each. Those that have ended keep their places until they are as many as the others.
+   */
+  #watchers: Watcher[] = [];
+  #size = 0;
   /** Watchers that have something to send that the receiver did not take, with what they watch. */
   readonly parked = new Map<Watcher, WatchedRange>();
   #nextId = 0;
@@ -55,31 +60,33 @@ export class WatchStream {
 
   /** Number of watchers. */
   get size(): number {
-    return this.#watchers.size;
+    return this.#size;
   }
 
   /** Adds a watcher, or says why not. Its events come in a later turn. */
   create(request: WatchRequest): Watcher | WatchRefusal {
     const range = watchedRange(request);
     if (range === undefined) return "emptyRange";
-    if (request.id !== 0 && this.#watchers.has(request.id)) return "duplicateId";
-    if (this.#watchers.size >= this.#watchersMax || !this.#hub.hasRoom) return "tooMany";
+    if (request.id !== 0 && this.#find(request.id) !== undefined) return "duplicateId";
+    if (this.#size >= this.#watchersMax || !this.#hub.hasRoom) return "tooMany";
     const { startRevision } = request;
     const from = startRevision === 0 ? this.#hub.currentRevision + 1 : startRevision;
     const flags = startRevision === 0 ? request.flags | watcherFlag.fromNow : request.flags;
     const id = request.id === 0 ? this.#freeId() : request.id;
     const watcher = new Watcher(this, id, flags, from);
-    this.#watchers.set(id, watcher);
+    this.#insert(watcher);
     this.#hub.add(watcher, range);
     return watcher;
   }
 
   /** Ends a watcher; undefined when there is none with this id. */
   cancel(id: WatchId): Watcher | undefined {
-    const watcher = this.#watchers.get(id);
+    const watcher = this.#find(id);
     if (watcher === undefined) return undefined;
-    this.#watchers.delete(id);
     this.#hub.remove(watcher);
+    watcher.flags |= watcherFlag.ended;
+    this.#size -= 1;
+    if (this.#size <= this.#watchers.length / 2) this.#watchers = this.#live();
     return watcher;
   }
 
@@ -93,7 +100,7 @@ export class WatchStream {
     if (this.#isClosed) return;
     this.#isClosed = true;
     this.parked.clear();
-    this.#hub.closeStream(this, this.#watchers.values());
+    this.#hub.closeStream(this, this.#live().values());
   }
 
   /** Whether a watcher has been told everything up to the current revision, in `WatchHub.afterDelivery`. */
@@ -104,14 +111,51 @@ export class WatchStream {
 
   /** Whether there are watchers and all are current. */
   get isAllCurrent(): boolean {
-    for (const watcher of this.#watchers.values()) if (!this.isCurrent(watcher)) return false;
-    return this.#watchers.size > 0;
+    for (const watcher of this.#watchers) {
+      if (!isEnded(watcher) && !this.isCurrent(watcher)) return false;
+    }
+    return this.#size > 0;
   }
 
   #freeId(): number {
-    while (this.#watchers.has(this.#nextId)) this.#nextId += 1;
+    while (this.#find(this.#nextId) !== undefined) this.#nextId += 1;
     return this.#nextId++;
   }
+
+  #find(id: WatchId): Watcher | undefined {
+    const watcher = this.#watchers[this.#position(id)];
+    return watcher?.id === id && !isEnded(watcher) ? watcher : undefined;
+  }
+
+  #insert(watcher: Watcher): void {
+    const watchers = this.#watchers;
+    const at = this.#position(watcher.id);
+    if (at === watchers.length) watchers.push(watcher);
+    else watchers.splice(at, watchers[at]!.id === watcher.id ? 1 : 0, watcher);
+    this.#size += 1;
+  }
+
+  #live(): Watcher[] {
+    return this.#watchers.filter((watcher) => !isEnded(watcher));
+  }
+
+  /** Where the first watcher stands whose id is not below this one. */
+  #position(id: WatchId): number {
+    const watchers = this.#watchers;
+    let low = 0;
+    let high = watchers.length;
+    if (high === 0 || watchers[high - 1]!.id < id) return high;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (watchers[middle]!.id < id) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+}
+
+function isEnded(watcher: Watcher): boolean {
+  return (watcher.flags & watcherFlag.ended) !== 0;
 }
 
 /** Undefined when the range is empty. The empty key stands for the first there is, "\0". */

@@ -12,6 +12,8 @@ export const watcherFlag = {
   fromNow: 16,
   /** For the receiver: events were sent since it last looked. */
   eventsSent: 32,
+  /** It is cancelled, and its id is free. */
+  ended: 64,
 } as const;
 
 /** The flags that decide which bytes an event becomes. */

@@ -2,12 +2,13 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { MemoryBackend } from "../../src/backend/memory_backend.ts";
 import { EMPTY_BYTES, utf8 } from "../../src/base/bytes.ts";
+import { Prng } from "../../src/base/prng.ts";
 import { decodeWatchResponse } from "../../src/gen/codec/etcdserverpb/watch_codec.ts";
 import { ArenaKeyIndex } from "../../src/mvcc/key_index.ts";
 import { Store } from "../../src/mvcc/store.ts";
 import { WatchHub } from "../../src/mvcc/watch_hub.ts";
-import type { WatchStream } from "../../src/mvcc/watch_stream.ts";
-import type { Watcher } from "../../src/mvcc/watcher.ts";
+import type { WatchRefusal, WatchStream } from "../../src/mvcc/watch_stream.ts";
+import type { Watcher, WatchId } from "../../src/mvcc/watcher.ts";
 import { ScriptLeases } from "../harness/store_script.ts";
 
 /** A store, one stream of watchers, and the revisions that each was sent. */
@@ -38,10 +39,13 @@ class Bench {
   }
 
   watch(startRevision: number): Watcher {
-    const request = { key: utf8("k"), rangeEnd: EMPTY_BYTES, id: 0, flags: 0, startRevision };
-    const watcher = this.stream.create(request);
+    const watcher = this.create(0, startRevision);
     assert.ok(typeof watcher !== "string");
     return watcher;
+  }
+
+  create(id: WatchId, startRevision = 0): Watcher | WatchRefusal {
+    return this.stream.create({ key: utf8("k"), rangeEnd: EMPTY_BYTES, id, flags: 0, startRevision });
   }
 
   put(valueBytes = 1): void {
@@ -103,4 +107,46 @@ test("a stream that is closed gets nothing more and leaves nothing behind", () =
   assert.equal(bench.sent.size, before);
   assert.equal(bench.hub.size, 0);
   assert.equal(bench.store.events, undefined);
+});
+
+test("ids that clients choose in any order are taken, freed and given anew like those of a map", () => {
+  const bench = new Bench();
+  const random = new Prng(7);
+  const ids: readonly WatchId[] = [
+    ...Array.from({ length: 40 }, (_, i) => i),
+    ...Array.from({ length: 20 }, (_, i) => 2 ** 40 + i),
+    -5,
+    2n ** 60n,
+    2n ** 60n + 1n,
+    -(2n ** 62n),
+  ];
+  const taken = new Map<WatchId, Watcher>();
+  let next = 0;
+  for (let round = 0; round < 20_000; round += 1) {
+    const id = ids[random.below(ids.length)]!;
+    if (random.below(2) === 0) {
+      const canceled = bench.stream.cancel(id);
+      assert.equal(canceled, taken.get(id));
+      taken.delete(id);
+    } else {
+      const created = bench.create(id);
+      if (id === 0) { while (taken.has(next)) next += 1; }
+      const expected = id === 0 ? next++ : id;
+      if (taken.has(expected)) assert.equal(created, "duplicateId");
+      else {
+        assert.ok(typeof created !== "string");
+        assert.equal(created.id, expected);
+        taken.set(expected, created);
+      }
+    }
+    assert.equal(bench.stream.size, taken.size);
+    assert.equal(bench.hub.size, taken.size);
+  }
+  bench.put();
+  bench.hub.deliver();
+  while (bench.step());
+  assert.deepEqual(new Set(bench.sent.keys()), new Set(taken.values()));
+  bench.stream.close();
+  while (bench.step());
+  assert.equal(bench.hub.size, 0);
 });
