@@ -8,7 +8,7 @@ import process from "node:process";
 import { test } from "node:test";
 import { utf8 } from "../../src/base/bytes.ts";
 import { KV } from "../../src/gen/etcdserverpb/kv_pb.ts";
-import { sleep } from "../harness/crash_server.ts";
+import { eventually, within } from "../harness/deadline.ts";
 import { freePort, runtimeCommand } from "../harness/etcd_process.ts";
 import { GrpcClient } from "../harness/grpc_client.ts";
 
@@ -36,7 +36,7 @@ async function withExample(
     stream.setEncoding("utf8").on("data", (text: string) => output += text);
   }
   try {
-    await use({ child, output: () => output });
+    await within("the example", use({ child, output: () => output }));
   } catch (error) {
     throw new Error(`The example printed:\n${output}`, { cause: error });
   } finally {
@@ -45,13 +45,6 @@ async function withExample(
     child.kill("SIGKILL");
     await closed;
     rmSync(directory, { recursive: true });
-  }
-}
-
-async function until(what: string, holds: () => boolean): Promise<void> {
-  for (let waited = 0; !holds(); waited += 1) {
-    assert.ok(waited < 2_000, what);
-    await sleep(10);
   }
 }
 
@@ -66,7 +59,7 @@ async function stop(child: ChildProcess, output: () => string): Promise<void> {
 test("examples/bun.ts keeps what is put over HTTP in an etcd without sockets", options("bun"), async () => {
   const port = await freePort();
   await withExample({ PORT: String(port) }, async ({ child, output }) => {
-    await until("to serve", () => output().includes("serving"));
+    await eventually("it to serve", () => output().includes("serving"));
     const url = `http://127.0.0.1:${port}/greeting`;
     assert.equal((await fetch(url)).status, 404);
     assert.equal(await (await fetch(url, { method: "PUT", body: "hello" })).text(), "revision 2\n");
@@ -79,7 +72,7 @@ test("examples/deno.ts streams what others change in its etcd", options("deno"),
   const [port, clientPort] = [await freePort(), await freePort()];
   const env = { PORT: String(port), CLIENT_URL: `http://127.0.0.1:${clientPort}` };
   await withExample(env, async ({ child, output }) => {
-    await until("to serve", () => output().includes("serving"));
+    await eventually("it to serve", () => output().includes("serving"));
     const aborting = new AbortController();
     const { body } = await fetch(`http://127.0.0.1:${port}/`, { signal: aborting.signal });
     const reader = body!.pipeThrough(new TextDecoderStream()).getReader();

@@ -11,6 +11,7 @@ import { test } from "node:test";
 import { fromBinary } from "@bufbuild/protobuf";
 import { utf8 } from "../../src/base/bytes.ts";
 import { KV, RangeResponseSchema } from "../../src/gen/etcdserverpb/kv_pb.ts";
+import { within } from "../harness/deadline.ts";
 import {
   type EtcdProcess,
   findGoEtcd,
@@ -25,7 +26,7 @@ import { postJson } from "../harness/json_client.ts";
 
 const recording = new URL("testdata/http_session.txt", import.meta.url);
 const RECORDED_MINOR = 7;
-const timeout = 60_000;
+const timeout = 120_000;
 
 interface Answer {
   readonly status: number;
@@ -34,7 +35,7 @@ interface Answer {
 }
 
 function ask(port: number, method: string, path: string): Promise<Answer> {
-  return new Promise((resolve, reject) => {
+  const answer = new Promise<Answer>((resolve, reject) => {
     const call = request({ host: "127.0.0.1", port, method, path, agent: false }, (response) => {
       let body = "";
       response.setEncoding("utf8");
@@ -45,6 +46,7 @@ function ask(port: number, method: string, path: string): Promise<Answer> {
     call.on("error", reject);
     call.end();
   });
+  return within(`an answer to ${method} ${path}`, answer);
 }
 
 const alarm = (action: string, kind: string): string =>
