@@ -129,7 +129,11 @@ class KvService {
     const server = this.#server;
     const startedMs = this.#now();
     if (request.serializable || server.canReadNow) return this.#read(request, startedMs, startedMs);
-    return afterBarrier(server, () => this.#read(request, startedMs, this.#now()));
+    return afterBarrier(
+      server,
+      () => this.#read(request, startedMs, this.#now()),
+      () => server.metrics.requests.observe("Range", false, (this.#now() - startedMs) / 1000),
+    );
   }
 
   /** One key is answered at once; a range that takes more than a slice, whatever its limit, in slices. */
@@ -169,9 +173,8 @@ class KvService {
     const server = this.#server;
     checkTxn(request, server.config.maxTxnOps);
     if (isReadOnlyTxn(request)) {
-      const startedMs = this.#now();
-      if (isSerializableTxn(request) || server.canReadNow) return this.#readTxn(request, startedMs);
-      return afterBarrier(server, () => this.#readTxn(request, startedMs));
+      if (isSerializableTxn(request) || server.canReadNow) return this.#readTxn(request);
+      return afterBarrier(server, () => this.#readTxn(request));
     }
     const cost = txnCost(request);
     const refusal = cost > 0 ? server.checkQuota(cost) : undefined;
@@ -179,8 +182,10 @@ class KvService {
     return server.propose("txn", request, context.requestBytes ?? encoded(encodeTxnRequest, request));
   }
 
-  #readTxn(request: TxnRequest, startedMs: number): TxnOutcome {
+  /** Counted without its wait for the barrier, as etcd counts it, and only when it comes that far. */
+  #readTxn(request: TxnRequest): TxnOutcome {
     const { store, metrics } = this.#server;
+    const startedMs = this.#now();
     let succeeded = false;
     try {
       const outcome = executeTxn(store, request, false);
@@ -207,7 +212,11 @@ class KvService {
   }
 }
 
-function afterBarrier<T>(server: EtcdServer, read: () => T | Pending<T>): Pending<T> {
+function afterBarrier<T>(
+  server: EtcdServer,
+  read: () => T | Pending<T>,
+  onRefused: () => void = () => {},
+): Pending<T> {
   const result = new Pending<T>();
   server.readBarrier().observe({
     onValue() {
@@ -223,7 +232,10 @@ function afterBarrier<T>(server: EtcdServer, read: () => T | Pending<T>): Pendin
         result.reject(error);
       }
     },
-    onError: (error) => result.reject(error),
+    onError: (error) => {
+      onRefused();
+      result.reject(error);
+    },
   });
   return result;
 }

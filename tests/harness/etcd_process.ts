@@ -154,7 +154,16 @@ export interface GoEtcd {
  * to match is that of 3.7; comparisons with an older one leave out what has changed since.
  */
 export function findGoEtcd(): GoEtcd | undefined {
-  const path = process.env["ETCD_GO"] ?? findProgram("etcd");
+  return goEtcdAt(process.env["ETCD_GO"] ?? findProgram("etcd"));
+}
+
+/** Every Go etcd of this machine: that one, and another on the PATH. */
+export function findGoEtcds(): GoEtcd[] {
+  const found = [findGoEtcd(), goEtcdAt(findProgram("etcd"))].filter((etcd) => etcd !== undefined);
+  return found.filter(({ path }, i) => found.findIndex((other) => other.path === path) === i);
+}
+
+function goEtcdAt(path: string | undefined): GoEtcd | undefined {
   if (path === undefined) return undefined;
   const { stdout } = spawnSync(path, ["--version"], { encoding: "utf8" });
   const version = /etcd Version: (3\.(\d+)\.\d+)/.exec(stdout ?? "");
