@@ -330,6 +330,11 @@ export class Etcd {
     return this.#closed ??= this.#close();
   }
 
+  /** Connections are open: of HTTP/1.1, after `drain`, only those with a request that is not answered yet. */
+  get #isServing(): boolean {
+    return this.#connections.size > 0 || this.#http1Servers.some(({ connections }) => connections > 0);
+  }
+
   async #close(): Promise<void> {
     const { config, runtime, log } = this.#options;
     const fields = {
@@ -343,7 +348,7 @@ export class Etcd {
     for (const server of this.#http1Servers) server.drain();
     for (const connection of this.#connections) connection.goAway();
     const deadlineMs = runtime.clock.monotonicMs() + DRAIN_MS;
-    while (this.#connections.size > 0 && runtime.clock.monotonicMs() < deadlineMs) {
+    while (this.#isServing && runtime.clock.monotonicMs() < deadlineMs) {
       await new Promise<void>((resolve) => runtime.clock.after(10, resolve));
     }
     await Promise.all(this.#listeners.map((listener) => listener.close()));

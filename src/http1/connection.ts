@@ -76,7 +76,9 @@ export class Http1Connection implements ByteStreamHandler, Flushable, Swept {
   /** Closes the connection now when it is idle, and otherwise after the response under way. */
   drain(): void {
     this.#draining = true;
-    if (this.#exchange === undefined) this.#finish();
+    if (this.#exchange !== undefined || this.#closingSinceMs >= 0) return;
+    if (this.#touched || this.#queuedBytes > 0) this.#finish();
+    else this.destroy();
   }
 
   // Input.
@@ -427,7 +429,9 @@ export class Http1Connection implements ByteStreamHandler, Flushable, Swept {
     const tookMs = nowMs - this.#sinceMs;
     if (exchange === undefined) {
       if (tookMs > (this.#headBegun ? limits.headTimeoutMs : limits.idleTimeoutMs)) this.destroy();
-    } else if (this.#bodyLeft !== 0 && !this.#pausedByConsumer && !exchange.bodyIsOpenEnded) {
+    } else if (
+      this.#bodyLeft !== 0 && !this.#pausedByConsumer && (exchange.ended || !exchange.bodyIsOpenEnded)
+    ) {
       const earnedMs = this.#bodyBytes * 1_000 / limits.bodyBytesPerSecondMin;
       if (tookMs > limits.bodyTimeoutMs + earnedMs) this.destroy();
     } else if (this.#peerEndedMs >= 0 && nowMs - this.#peerEndedMs > limits.halfCloseMs) {

@@ -574,6 +574,14 @@ test("a client that closes its side after the request has its answer, if that is
 });
 
 test("drain() closes what is idle, and the rest after the response under way", () => {
+  for (const text of ["", "GET", get("/")]) {
+    const idle = new Wire(echo);
+    if (text !== "") idle.send(text);
+    idle.server.drain();
+    idle.settle();
+    assert.ok(idle.closed);
+    assert.equal(idle.server.connections, 0);
+  }
   const wire = new Wire(() => {});
   wire.send(get("/1") + get("/2"));
   wire.server.drain();
@@ -584,6 +592,21 @@ test("drain() closes what is idle, and the rest after the response under way", (
   assert.match(wire.received, /\r\nConnection: close\r\n/);
   assert.ok(wire.ended);
   assert.equal(wire.calls.length, 1);
+  wire.end();
+});
+
+test("the unwanted rest of a stream of messages has no more time than another body", () => {
+  const wire = new Wire(echo, { bodyTimeoutMs: 5_000 }, {}, (call) => {
+    call.exchange.bodyIsOpenEnded = true;
+    call.reply("enough");
+  });
+  assert.deepEqual(answers(wire.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n")), [
+    "200 enough",
+  ]);
+  wire.pass(4);
+  assert.ok(!wire.closed);
+  wire.pass(4);
+  assert.ok(wire.closed);
   wire.end();
 });
 
