@@ -13,7 +13,6 @@ import {
   encodePutRequest,
   encodePutResponse,
   encodeRangeResponse,
-  encodeRangeStreamResponse,
   encodeTxnRequest,
   encodeTxnResponse,
 } from "../gen/codec/etcdserverpb/kv_codec.ts";
@@ -42,17 +41,20 @@ import { putCost, txnCost } from "../server/quota.ts";
 import type { EtcdServer } from "../server/server.ts";
 import { HeaderEncoder } from "./header.ts";
 import { streaming, unary } from "./methods.ts";
-import { LargeRange, RANGE_WORK_PER_TURN, type RangeEnvelope } from "./large_range.ts";
-import { RangeStream } from "./range_stream.ts";
+import { LargeRange } from "./large_range.ts";
+import { RANGE_WORK_PER_TURN, type RangeEnvelope } from "./range_fields.ts";
+import { encodeRangePiece, RangeStream } from "./range_stream.ts";
 import { TurnBudget } from "./turn_budget.ts";
 
 /** etcdserverpb.KV. The hot path: codecs are generated, key-values go out as they are stored. */
 export function kvMethods(server: EtcdServer, headers: HeaderEncoder): Method[] {
   const header = ({ revision }: RevisionHeader): Uint8Array => headers.encodeTransient(revision, server.term);
-  const service = new KvService(server, {
+  const envelope: RangeEnvelope = {
     head: (revision) => encoded(encodeRangeResponse, { header: header({ revision }) }),
     tail: (more, count) => encoded(encodeRangeResponse, { more, count }),
-  });
+  };
+  const budget = new TurnBudget(RANGE_WORK_PER_TURN, (run) => server.soon(run));
+  const service = new KvService(server, envelope, budget);
   const { put, range, rangeStream, deleteRange, txn, compact } = KV.method;
   return [
     unary(put, {
@@ -72,8 +74,8 @@ export function kvMethods(server: EtcdServer, headers: HeaderEncoder): Method[] 
     }, (request) => service.range(request)),
     streaming(rangeStream, {
       decode: decodeRangeRequest,
-      encode: encodeRangeStreamResponse,
-    }, (call) => new RangeStream(server, call, (revision) => headers.encode(revision, server.term))),
+      encode: encodeRangePiece,
+    }, (call) => new RangeStream(server, budget, call, envelope)),
     unary(deleteRange, {
       decode: decodeDeleteRangeRequest,
       encode: (out, reply: DeleteRangeOutcome) =>
@@ -105,10 +107,10 @@ class KvService {
   readonly #envelope: RangeEnvelope;
   readonly #budget: TurnBudget;
 
-  constructor(server: EtcdServer, envelope: RangeEnvelope) {
+  constructor(server: EtcdServer, envelope: RangeEnvelope, budget: TurnBudget) {
     this.#server = server;
     this.#envelope = envelope;
-    this.#budget = new TurnBudget(RANGE_WORK_PER_TURN, (run) => server.soon(run));
+    this.#budget = budget;
   }
 
   put(request: PutRequest, context: CallContext): Pending<PutOutcome> {

@@ -2,24 +2,11 @@ import { assert } from "../base/assert.ts";
 import { ByteWriter } from "../base/byte_writer.ts";
 import { Pending } from "../base/pending.ts";
 import { LongReply } from "../grpc/long_reply.ts";
-import {
-  KeyValueList,
-  type RangeCursor,
-  type RangeOptions,
-  type RangeSink,
-  type RangeSource,
-  viewRevision,
-} from "../mvcc/range.ts";
+import { KeyValueList, type RangeCursor, type RangeOptions } from "../mvcc/range.ts";
 import type { RangeOutcome } from "../mvcc/txn_eval.ts";
 import type { EtcdServer } from "../server/server.ts";
+import { FieldMeter, FieldWriter, type RangeEnvelope, READ_WORK } from "./range_fields.ts";
 import type { TurnBudget } from "./turn_budget.ts";
-
-/** Work of large ranges in one turn: a MiB of values, or a thousand of any size, in about 2 ms. */
-export const RANGE_WORK_PER_TURN = 1024 * 1024;
-/** Reading a value is as much work as copying so many bytes … */
-const READ_WORK = 1024;
-/** … and a look at the index as so many. */
-const LOOK_WORK = 32;
 
 /** A range that fits into this is not large: as much output as a connection takes at once. */
 const SMALL_BYTES = 256 * 1024;
@@ -31,12 +18,6 @@ const LOOKS_PER_MEASURING = 16_384;
 /** Bytes that are made at a time, and room for the value that begins before their end. */
 const PIECE_BYTES = 64 * 1024;
 const PIECE_SLACK_BYTES = 4 * 1024;
-
-/** Encodes what of a RangeResponse comes before its `kvs`, and what comes after. */
-export interface RangeEnvelope {
-  head(revision: number): Uint8Array;
-  tail(more: boolean, count: number): Uint8Array;
-}
 
 /**
  * A range that may be large. A small one is read and answered at once. The answer of another one begins with its
@@ -50,7 +31,7 @@ export class LargeRange {
   readonly #onEnd: (succeeded: boolean) => void;
   readonly #result = new Pending<RangeOutcome | LongReply>();
   readonly #list = new KeyValueList();
-  #meter: Meter | undefined;
+  #meter: FieldMeter | undefined;
 
   /**
    * `onEnd` is called when the answer begins, or there will be none. Throws `compacted` and `futureRevision`.
@@ -70,7 +51,7 @@ export class LargeRange {
 
   run(): Pending<RangeOutcome | LongReply> {
     try {
-      const answer = this.#meter === undefined ? this.#readSmall() : this.#measure(this.#meter);
+      const answer = this.#budget.left > 0 ? this.#step() : undefined;
       if (answer === undefined) this.#budget.wait(() => this.run());
       else {
         this.#onEnd(true);
@@ -84,20 +65,25 @@ export class LargeRange {
     return this.#result;
   }
 
+  #step(): RangeOutcome | LongReply | undefined {
+    return this.#meter === undefined ? this.#readSmall() : this.#measure(this.#meter);
+  }
+
   #readSmall(): RangeOutcome | LongReply | undefined {
     const cursor = this.#cursor;
     const { kvs, bytes } = this.#list;
     cursor.nextInto(this.#list, LOOKS_PER_STEP, SMALL_BYTES - bytes);
+    this.#budget.spend(Math.max(this.#list.bytes - bytes, kvs.length * READ_WORK));
     const { revision, count, more } = cursor;
     if (cursor.done) return { header: { revision }, kvs, count, more };
     if (kvs.length < SMALL_KEYS && this.#list.bytes < SMALL_BYTES) return undefined; // Sorting, or counting.
     kvs.length = 0;
     cursor.rewind();
-    this.#meter = new Meter();
+    this.#meter = new FieldMeter();
     return this.#measure(this.#meter);
   }
 
-  #measure(meter: Meter): LongReply | undefined {
+  #measure(meter: FieldMeter): LongReply | undefined {
     const cursor = this.#cursor;
     const before = meter.work;
     cursor.nextInto(meter, LOOKS_PER_MEASURING, Math.max(READ_WORK, this.#budget.left));
@@ -234,57 +220,3 @@ function newPiece(): ByteWriter {
 }
 
 const NO_PIECE = new ByteWriter(0);
-
-const KVS_TAG = 0x12;
-
-/** Adds up what the key-values take as fields of the response. */
-class Meter implements RangeSink {
-  bytes = 0;
-  work = 0;
-
-  addStored(source: RangeSource, main: number, sub: number, bytes: number): number {
-    if (bytes > 0) return this.#add(bytes, LOOK_WORK);
-    return this.#add(viewRevision(source, main, sub).length, READ_WORK);
-  }
-
-  addMade(keyValue: Uint8Array): number {
-    return this.#add(keyValue.length, READ_WORK);
-  }
-
-  #add(bytes: number, work: number): number {
-    this.bytes += 1 + varintLength(bytes) + bytes;
-    this.work += work;
-    return work;
-  }
-}
-
-function varintLength(value: number): number {
-  let length = 1;
-  for (let rest = value; rest > 127; rest = Math.floor(rest / 128)) length += 1;
-  return length;
-}
-
-/** Writes the key-values as fields of the response. */
-class FieldWriter implements RangeSink {
-  out: ByteWriter;
-  work = 0;
-
-  constructor(out: ByteWriter) {
-    this.out = out;
-  }
-
-  addStored(source: RangeSource, main: number, sub: number, _bytes: number): number {
-    return this.addMade(viewRevision(source, main, sub));
-  }
-
-  addMade(keyValue: Uint8Array): number {
-    const { out } = this;
-    const { length } = keyValue;
-    out.byte(KVS_TAG);
-    out.varint(length);
-    out.write(keyValue);
-    const work = Math.max(length, READ_WORK);
-    this.work += work;
-    return work;
-  }
-}

@@ -1,22 +1,41 @@
+import { ByteWriter } from "../base/byte_writer.ts";
+import { EMPTY_BYTES } from "../base/bytes.ts";
 import type { RangeRequest } from "../gen/etcdserverpb/kv_pb.ts";
 import type { StreamCall, StreamConsumer } from "../grpc/method.ts";
 import type { RangeCursor } from "../mvcc/range.ts";
 import { rangeOptions } from "../mvcc/requests.ts";
 import { checkRangeStream } from "../mvcc/txn_checks.ts";
 import type { EtcdServer } from "../server/server.ts";
+import { FieldWriter, type RangeEnvelope, READ_WORK } from "./range_fields.ts";
+import type { TurnBudget } from "./turn_budget.ts";
 
-/** Keys in the first message; later ones grow or shrink towards half the request limit in bytes, as in etcd. */
+/** Keys in the first message, as in etcd; later ones have as many as come to the bytes below. */
 const FIRST_MESSAGE_KEYS = 10;
+const MESSAGE_KEYS_MAX = 1_000;
+/** As much output as a connection takes at once. etcd goes up to the request limit, which is three times that. */
+const MESSAGE_BYTES = 256 * 1024;
 
-/** What `encodeRangeStreamResponse` takes. */
-interface RangeStreamReply {
-  readonly rangeResponse: {
-    readonly header?: Uint8Array;
-    readonly kvs?: readonly Uint8Array[];
-    readonly more?: boolean;
-    readonly count?: number;
-  };
+/** The fields of one RangeResponse, encoded. */
+export interface RangePiece {
+  readonly head: Uint8Array;
+  readonly kvs: ByteWriter;
+  readonly tail: Uint8Array;
 }
+
+/** `range_response` of RangeStreamResponse. */
+const RANGE_RESPONSE_TAG = 0x0a;
+
+/** Appends a RangeStreamResponse. */
+export function encodeRangePiece(out: ByteWriter, { head, kvs, tail }: RangePiece): void {
+  out.byte(RANGE_RESPONSE_TAG);
+  out.varint(head.length + kvs.length + tail.length);
+  out.write(head);
+  out.write(kvs.bytes.subarray(0, kvs.length));
+  out.write(tail);
+}
+
+/** Where every message is put together, one at a time: what is sent is encoded at once. */
+const scratch = new ByteWriter(0);
 
 /**
  * One RangeStream call: the range in pieces, all at the revision of the first, produced as fast as the client
@@ -24,20 +43,19 @@ interface RangeStreamReply {
  */
 export class RangeStream implements StreamConsumer<RangeRequest> {
   readonly #server: EtcdServer;
-  readonly #call: StreamCall<RangeStreamReply>;
-  readonly #header: (revision: number) => Uint8Array;
+  readonly #budget: TurnBudget;
+  readonly #call: StreamCall<RangePiece>;
+  readonly #envelope: RangeEnvelope;
+  readonly #writer = new FieldWriter(scratch);
   #cursor: RangeCursor | undefined;
   #keys = FIRST_MESSAGE_KEYS;
   #waiting = false;
 
-  constructor(
-    server: EtcdServer,
-    call: StreamCall<RangeStreamReply>,
-    header: (revision: number) => Uint8Array,
-  ) {
+  constructor(server: EtcdServer, budget: TurnBudget, call: StreamCall<RangePiece>, envelope: RangeEnvelope) {
     this.#server = server;
+    this.#budget = budget;
     this.#call = call;
-    this.#header = header;
+    this.#envelope = envelope;
   }
 
   onMessage(request: RangeRequest): void {
@@ -64,35 +82,36 @@ export class RangeStream implements StreamConsumer<RangeRequest> {
     this.#cursor?.close();
   }
 
-  /** Sends one message per turn while the client takes them. */
+  /** Sends one message per turn while the client takes them and there is work left in it. */
   #pump(): void {
     if (this.#waiting || this.#call.ended || this.#cursor === undefined || !this.#call.writable) return;
-    this.#sendNext(this.#cursor);
+    if (this.#budget.left > 0) this.#sendNext(this.#cursor);
     if (this.#call.ended) return;
     this.#waiting = true;
-    this.#server.soon(() => {
+    this.#budget.wait(() => {
       this.#waiting = false;
       this.#guard(() => this.#pump());
     });
   }
 
   #sendNext(cursor: RangeCursor): void {
-    const kvs = cursor.next(this.#keys, this.#server.config.maxRequestBytes);
+    const writer = this.#writer;
+    scratch.clear();
+    writer.work = 0;
+    cursor.nextInto(writer, this.#keys, Math.min(MESSAGE_BYTES, this.#server.config.maxRequestBytes));
+    this.#budget.spend(Math.max(writer.work, READ_WORK));
     if (!cursor.done) {
-      if (kvs.length > 0) this.#call.send({ rangeResponse: { kvs } });
-      this.#adjust(kvs);
+      if (scratch.length > 0) this.#call.send({ head: EMPTY_BYTES, kvs: scratch, tail: EMPTY_BYTES });
+      if (writer.work < MESSAGE_BYTES / 2) this.#keys = Math.min(this.#keys * 2, MESSAGE_KEYS_MAX);
       return;
     }
     const { revision, more, count } = cursor;
-    this.#call.send({ rangeResponse: { header: this.#header(revision), kvs, more, count } });
+    this.#call.send({
+      head: this.#envelope.head(revision),
+      kvs: scratch,
+      tail: this.#envelope.tail(more, count),
+    });
     this.#call.end();
-  }
-
-  #adjust(kvs: readonly Uint8Array[]): void {
-    const bytes = kvs.reduce((sum, kv) => sum + kv.length, 0);
-    const { maxRequestBytes } = this.#server.config;
-    if (bytes < maxRequestBytes / 2) this.#keys *= 2;
-    else if (bytes > maxRequestBytes * 2) this.#keys = Math.max(1, Math.floor(this.#keys / 2));
   }
 
   #guard(run: () => void): void {

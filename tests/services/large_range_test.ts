@@ -4,8 +4,14 @@ import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { MemoryBackend } from "../../src/backend/memory_backend.ts";
 import { ByteWriter } from "../../src/base/byte_writer.ts";
 import { textOf, utf8 } from "../../src/base/bytes.ts";
-import { type RangeResponse, RangeResponseSchema } from "../../src/gen/etcdserverpb/kv_pb.ts";
+import {
+  RangeRequestSchema,
+  type RangeResponse,
+  RangeResponseSchema,
+  RangeStreamResponseSchema,
+} from "../../src/gen/etcdserverpb/kv_pb.ts";
 import { gatherReply, LongReply } from "../../src/grpc/long_reply.ts";
+import type { StreamCall } from "../../src/grpc/method.ts";
 import { ArenaKeyIndex } from "../../src/mvcc/key_index.ts";
 import { noLeases } from "../../src/mvcc/key_leases.ts";
 import { decodeKeyValue } from "../../src/gen/codec/mvccpb/kv_codec.ts";
@@ -13,7 +19,9 @@ import { type RangeOptions, sortOrder, sortTarget } from "../../src/mvcc/range.t
 import { Store } from "../../src/mvcc/store.ts";
 import type { RangeOutcome } from "../../src/mvcc/txn_eval.ts";
 import type { EtcdServer } from "../../src/server/server.ts";
-import { LargeRange, RANGE_WORK_PER_TURN, type RangeEnvelope } from "../../src/services/large_range.ts";
+import { LargeRange } from "../../src/services/large_range.ts";
+import { RANGE_WORK_PER_TURN, type RangeEnvelope } from "../../src/services/range_fields.ts";
+import { encodeRangePiece, type RangePiece, RangeStream } from "../../src/services/range_stream.ts";
 import { TurnBudget } from "../../src/services/turn_budget.ts";
 
 const KEYS = 3_000;
@@ -238,4 +246,62 @@ test("large ranges share a turn's work, and all come to their end", async () => 
   for (const bytes of await all) assert.deepEqual(decoded(bytes), expected);
   // A thousand values, and those that begin before the end of a piece.
   assert.ok(fixture.readsMost > 500 && fixture.readsMost < 1_200, `${fixture.readsMost} reads in a turn`);
+});
+
+test("RangeStream sends as much as its client takes, and shares a turn's work with others", () => {
+  const fixture = new Fixture();
+  const server = { store: fixture.store, canReadNow: true, config: { maxRequestBytes: 1_572_864 } };
+  const clients = Array.from({ length: 6 }, () => {
+    const client = {
+      writable: true,
+      ended: false,
+      kvs: [] as unknown[],
+      last: undefined as unknown,
+      sent: 0,
+    };
+    const call = {
+      ...client,
+      send(piece: RangePiece) {
+        const out = new ByteWriter(16);
+        encodeRangePiece(out, piece);
+        const { rangeResponse } = fromBinary(RangeStreamResponseSchema, out.bytes.subarray(0, out.length));
+        const { header, kvs, count, more } = rangeResponse!;
+        this.kvs.push(...kvs.map(plain));
+        this.last = { revision: header?.revision, kvs: this.kvs, count, more };
+        this.sent += out.length;
+        this.writable = false;
+      },
+      end() {
+        this.ended = true;
+      },
+      fail: (error: unknown) => assert.fail(String(error)),
+    };
+    const stream = new RangeStream(
+      server as EtcdServer,
+      fixture.budget,
+      call as unknown as StreamCall<RangePiece>,
+      envelope,
+    );
+    return { call, stream };
+  });
+  const expected = fixture.expected(ALL);
+  fixture.readsMost = 0;
+  for (const { stream } of clients) {
+    stream.onMessage(create(RangeRequestSchema, { key: ALL.key, rangeEnd: ALL.rangeEnd }));
+  }
+  while (fixture.turn());
+  const sentAtFirst = clients.map(({ call }) => call.sent);
+  assert.ok(Math.min(...sentAtFirst) > 0 && Math.max(...sentAtFirst) < 100_000, sentAtFirst.join(" "));
+  for (let rounds = 0; clients.some(({ call }) => !call.ended); rounds += 1) {
+    assert.ok(rounds < 1_000, "a stream does not come to its end");
+    fixture.backend.reads = 0;
+    for (const { call, stream } of clients) {
+      call.writable = true;
+      stream.onWritable();
+    }
+    fixture.readsMost = Math.max(fixture.readsMost, fixture.backend.reads);
+    while (fixture.turn());
+  }
+  for (const { call } of clients) assert.deepEqual(call.last, expected);
+  assert.ok(fixture.readsMost > 500 && fixture.readsMost < 2_000, `${fixture.readsMost} reads in a turn`);
 });
