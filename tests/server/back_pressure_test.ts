@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { EtcdError } from "../../src/base/errors.ts";
 import { StoreImage } from "../harness/crash_backend.ts";
 import { CrashFiles } from "../harness/crash_files.ts";
 import { CrashMember } from "../harness/crash_member.ts";
@@ -48,6 +49,31 @@ test("EtcdServer applies no more than may wait for a slow disk, and all of it in
   assert.equal(new Set(revisions).size, PUTS);
   assert.ok(pendingBytesMost < PENDING_BYTES_MAX + PENDING_BYTES_SLACK, `${pendingBytesMost} bytes waited`);
   await member.server.stop();
+});
+
+test("EtcdServer refuses writes while 5,000 entries wait to be applied, and takes them again after that", async () => {
+  const image = new StoreImage();
+  const member = new CrashMember({ files: new CrashFiles(), image });
+  void member.failure.then((error) => assert.fail(String(error)));
+  await member.start({ pendingBytesMax: 1_000 });
+  const { server } = member;
+  await server.backend.commit();
+  let open = (): void => {};
+  image.gate = new Promise((resolve) => open = resolve);
+  const puts: PromiseLike<unknown>[] = [];
+  while (server.committedIndex - server.appliedIndex <= 5_000) {
+    assert.ok(puts.length < 6_000, "as many as come are taken");
+    for (let i = 0; i < 100; i += 1) puts.push(member.put(`key ${puts.length}`, "value"));
+    for (let i = 0; i < 10; i += 1) await turn();
+  }
+  const isRefusal = (error: unknown): boolean =>
+    error instanceof EtcdError && error.code === "tooManyRequests";
+  assert.throws(() => member.put("one more", "value"), isRefusal);
+  image.gate = undefined;
+  open();
+  await Promise.all(puts);
+  await member.put("one more", "value");
+  await server.stop();
 });
 
 test("EtcdServer.stop() ends while entries wait for a slow disk", async () => {
