@@ -10,6 +10,7 @@ import {
   HashKVResponseSchema,
   HashResponseSchema,
   Maintenance,
+  MoveLeaderResponseSchema,
   StatusResponseSchema,
 } from "../gen/etcdserverpb/maintenance_pb.ts";
 import { encodeSnapshotResponse } from "../gen/codec/etcdserverpb/maintenance_codec.ts";
@@ -23,7 +24,7 @@ import { SnapshotStream } from "./snapshot_stream.ts";
 
 /** etcdserverpb.Maintenance: the care of one member. */
 export function maintenanceMethods(server: EtcdServer): Method[] {
-  const { alarm, status, hash, hashKV, snapshot, defragment } = Maintenance.method;
+  const { alarm, status, hash, hashKV, snapshot, defragment, moveLeader } = Maintenance.method;
   return [
     unary(alarm, messageCodec(alarm), async (request) => {
       const alarms = request.action === AlarmAction.GET
@@ -53,6 +54,13 @@ export function maintenanceMethods(server: EtcdServer): Method[] {
     unary(defragment, messageCodec(defragment), async () => {
       await server.defragment();
       return create(DefragmentResponseSchema); // etcd sends no header here.
+    }),
+    unary(moveLeader, messageCodec(moveLeader), ({ targetID }) => {
+      const { leader, cluster: { localId } } = server;
+      if (leader !== localId) throw new EtcdError("notLeader");
+      // The only member there is leads already.
+      if (targetID !== localId) throw new EtcdError("badLeaderTransferee");
+      return create(MoveLeaderResponseSchema); // Without a header, as etcd's.
     }),
   ];
 }

@@ -91,6 +91,9 @@ const steps: readonly Step[] = [
   ["/v3/watch", "", { method: "GET" }],
   ["/v3/cluster/member/list", "{}"],
   ["/v3/maintenance/status", "{}"],
+  ["/v3/maintenance/transfer-leadership", '{"targetID":"10276657743932975437"}'],
+  ["/v3/maintenance/transfer-leadership", '{"targetID":"5"}'],
+  ["/v3/maintenance/transfer-leadership", "{}"],
   // What is no request.
   ["/v3/kv/range", "", { method: "GET" }],
   ["/v3/kv/put", `{"key":"${base64("foo")}"}`, { method: "PUT" }],
