@@ -25,7 +25,7 @@ import { exitOf, spawnEtcd } from "../harness/crash_server.ts";
 import { startEtcd } from "../harness/etcd_process.ts";
 import { GrpcClient } from "../harness/grpc_client.ts";
 
-const REFUSAL_MS = 10_000;
+const REFUSAL_MS = 60_000;
 const KEYS = 40;
 /** The member that the flags of the tests make. */
 const MEMBER = 0x8e9e05c52164694dn;
