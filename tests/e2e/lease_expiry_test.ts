@@ -23,7 +23,7 @@ const TTL_MS = 2_000;
 const LATE_MS = 1_500;
 const SLOWNESS = 5;
 const TRIES_MAX = 10;
-const options = { timeout: 120_000 };
+const options = { timeout: 300_000 };
 
 async function grantWithKey(client: GrpcClient, ID: bigint, TTL: bigint): Promise<void> {
   const granted = await client.call(leaseGrant, { ID, TTL });

@@ -24,7 +24,7 @@ const go = findGoEtcd();
 const { leaseGrant, leaseRevoke } = Lease.method;
 const { lock, unlock } = Lock.method;
 const { campaign, proclaim, leader, observe, resign } = Election.method;
-const options = { timeout: 120_000 };
+const options = { timeout: 300_000 };
 
 test("locks and elections answer as etcd's do", {
   ...options,

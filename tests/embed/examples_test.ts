@@ -16,7 +16,7 @@ import { GrpcClient } from "../harness/grpc_client.ts";
 
 const runtime = "deno" in process.versions ? "deno" : "bun" in process.versions ? "bun" : "node";
 const options = (name: string) => ({
-  timeout: 120_000,
+  timeout: 300_000,
   skip: runtime !== name && `this is an example for ${name}`,
 });
 

@@ -26,7 +26,7 @@ import { postJson } from "../harness/json_client.ts";
 
 const recording = new URL("testdata/http_session.txt", import.meta.url);
 const RECORDED_MINOR = 7;
-const timeout = 120_000;
+const timeout = 300_000;
 
 interface Answer {
   readonly status: number;

@@ -27,7 +27,7 @@ test("buf breaking finds nothing that the baseline has and the protos lack", { s
   buf("breaking", "--against", "proto/baseline.binpb");
 });
 
-test("src/gen is what buf generate makes of the protos", { skip, timeout: 120_000 }, () => {
+test("src/gen is what buf generate makes of the protos", { skip, timeout: 300_000 }, () => {
   const directory = mkdtempSync(join(tmpdir(), "generate-"));
   try {
     buf("generate", "-o", directory);

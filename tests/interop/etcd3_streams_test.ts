@@ -8,7 +8,7 @@ import { type EtcdProcess, startEtcd } from "../harness/etcd_process.ts";
 
 /* What npm's package etcd3 builds on streams: watches, leases, locks and elections. */
 
-const options = { timeout: 120_000 };
+const options = { timeout: 300_000 };
 /** Seconds; longer than a few requests take, and than the client waits between two renewals. */
 const SHORT_TTL = 5;
 let starting: Promise<EtcdProcess> | undefined;

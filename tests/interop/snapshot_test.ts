@@ -48,7 +48,7 @@ const etcdctl = findProgram("etcdctl");
 const restorer = findProgram("etcdutl") ?? etcdctl;
 const skip = reasonToSkip();
 /** Bun's own is 5 s, and servers are started here. */
-const timeout = 120_000;
+const timeout = 300_000;
 
 test(
   "a snapshot, restored by etcd's own tool, starts every etcd in Go that there is, with the same data",
