@@ -50,7 +50,6 @@ const doors: Readonly<Record<string, readonly string[]>> = {
   valibot: ["src/embed/", "src/gateway/"],
   yaml: ["src/embed/"],
   "@connectrpc/connect": ["src/grpc/", "src/services/", "src/client/", "src/gateway/", "src/embed/etcd.ts"],
-  "@connectrpc/connect-node": ["src/runtime/node_compat/"],
   "@bufbuild/protobuf": [
     "src/gen/",
     "src/services/",

@@ -335,8 +335,10 @@ export class Http1Connection implements ByteStreamHandler, Flushable, Swept {
     this.#touched = false;
     buffer.length = 0;
     buffer.bytes = EMPTY_BYTES;
-    const held = length > 0 && this.#write(bytes.subarray(0, length));
-    if (!held && bytes.length > 0) this.#server.flushQueue.giveBuffer(bytes);
+    // A socket that keeps output will keep this, too: it gets a copy of its size, unless the buffer is full.
+    const copied = this.#queuedBytes > 0 && length * 2 < bytes.length;
+    const held = length > 0 && this.#write(copied ? bytes.slice(0, length) : bytes.subarray(0, length));
+    if ((copied || !held) && bytes.length > 0) this.#server.flushQueue.giveBuffer(bytes);
   }
 
   /** Returns whether the transport keeps the bytes. */

@@ -81,6 +81,7 @@ function normalise(text: string, { endpoint }: EtcdProcess): string {
     .replaceAll(endpoint, "ENDPOINT")
     .replace(/^\{"level":"warn".*"error":"(.*)"\}$/gm, "warning: $1")
     .replace(/took = [0-9.]+[mµ]?s/g, "took = TIME")
+    .replace(/ +[0-9.]+ [kM]?B \|/g, "   SIZE |")
     .replace(/[0-9.]+ [kM]?B\b/g, "SIZE")
     .replace(/"(dbSize|dbSizeInUse)":\d+/g, '"$1":SIZE')
     .replace(/"(DBSize|DBSizeInUse)" : \d+/g, '"$1" : SIZE');

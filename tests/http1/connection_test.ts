@@ -398,6 +398,27 @@ test("a client that takes none of its answers is read no more, and given up", ()
   wire.end();
 });
 
+test("answers that wait for a slow client take no more memory than they are long", () => {
+  const kept: Uint8Array[] = [];
+  const wire = new Wire((call) => call.reply("x".repeat(100)), {}, { capacityBytes: 300 });
+  const write = wire.pair.b.write.bind(wire.pair.b);
+  wire.pair.b.write = (bytes) => {
+    const result = write(bytes);
+    if (result === "held") kept.push(bytes);
+    return result;
+  };
+  wire.pair.a.pause();
+  for (let i = 0; i < 50; i += 1) wire.send(get("/"));
+  const allocated = new Set(kept.map(({ buffer }) => buffer));
+  let bytes = 0;
+  for (const buffer of allocated) bytes += buffer.byteLength;
+  assert.ok(kept.length > 40 && bytes < 50 * 300 + 8_192, `${bytes} bytes in ${kept.length} writes`);
+  wire.pair.a.resume();
+  wire.received = "";
+  assert.ok(answers(wire.settle()).length > 40);
+  wire.end();
+});
+
 test("a malformed body is refused, and nothing behind it is served", () => {
   const wire = new Wire(echo);
   const received = wire.send(chunked("/", "5\r\nhelloX\r\n0\r\n\r\n") + get("/smuggled"));
