@@ -159,9 +159,10 @@ export class LmdbBackend implements Backend {
   #durableIndex: number;
   #sizeBytes = 0;
   #inUseBytes: number | undefined;
-  /** A view of the memory that lmdb-js reads values into. */
-  #valueView = new Uint8Array(0);
+  #valueViews = new ReadViews(new Uint8Array(0));
   #valueBytes: Uint8Array | undefined;
+  #keyViews = new ReadViews(new Uint8Array(0));
+  #keyBytes: Uint8Array | undefined;
   #saidNoSpace = false;
   readonly #frozen = new Map<BucketName, Set<ChangingBucket>>();
 
@@ -597,9 +598,18 @@ export class LmdbBackend implements Backend {
   #view(bytes: ValueBytes, length: number): Uint8Array {
     if (bytes !== this.#valueBytes) {
       this.#valueBytes = bytes;
-      this.#valueView = new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.maxLength ?? bytes.length);
+      const { buffer, byteOffset, maxLength } = bytes;
+      this.#valueViews = new ReadViews(new Uint8Array(buffer, byteOffset, maxLength ?? bytes.length));
     }
-    return this.#valueView.subarray(0, length);
+    return this.#valueViews.of(0, length);
+  }
+
+  #keyView(bytes: Uint8Array, start: number, end: number): Uint8Array {
+    if (bytes !== this.#keyBytes) {
+      this.#keyBytes = bytes;
+      this.#keyViews = new ReadViews(bytes);
+    }
+    return this.#keyViews.of(start, end);
   }
 
   /** Has a scan of bucket "key" see keys and values where lmdb-js put them, not in copies of 0.5 us each. */
@@ -610,7 +620,7 @@ export class LmdbBackend implements Backend {
           target.set(key, start);
           return start + key.length;
         },
-        readKey: (target: Uint8Array, start: number, end: number) => target.subarray(start, end),
+        readKey: (target: Uint8Array, start: number, end: number) => this.#keyView(target, start, end),
       },
       encoder: {
         encode: (value: Uint8Array) => value,
@@ -654,6 +664,33 @@ export class LmdbBackend implements Backend {
       pages += each.treeBranchPageCount + each.treeLeafPageCount + each.overflowPages;
     }
     return pages * PAGE_BYTES;
+  }
+}
+
+/** Views that a scan gives out are kept up to this length. */
+const KEPT_VIEW_BYTES_MAX = 8192;
+
+/**
+ * Views of memory that lmdb-js reads into again and again: the same length has the same view. A scan of a million
+ * records would otherwise leave two million views behind, 100 MB and more before they are collected.
+ */
+class ReadViews {
+  readonly #bytes: Uint8Array;
+  /** By their ends. */
+  readonly #views: (Uint8Array | undefined)[] = [];
+  #start = 0;
+
+  constructor(bytes: Uint8Array) {
+    this.#bytes = bytes;
+  }
+
+  of(start: number, end: number): Uint8Array {
+    if (end > KEPT_VIEW_BYTES_MAX) return this.#bytes.subarray(start, end);
+    if (start !== this.#start) {
+      this.#start = start;
+      this.#views.length = 0;
+    }
+    return this.#views[end] ??= this.#bytes.subarray(start, end);
   }
 }
 
