@@ -5,7 +5,7 @@ import { compression } from "../node_compat/compression.ts";
 import { digest } from "../node_compat/digest.ts";
 import { entropy } from "../node_compat/entropy.ts";
 import { files } from "../node_compat/files.ts";
-import { createProcess } from "../node_compat/process.ts";
+import { process } from "./process.ts";
 import { createSockets } from "../node_compat/sockets.ts";
 
 export const runtime: Runtime = {
@@ -14,6 +14,6 @@ export const runtime: Runtime = {
   entropy,
   digest,
   compression,
-  process: createProcess("node"),
+  process,
   sockets: createSockets(socketStream),
 };
