@@ -101,13 +101,21 @@ export class EtcdServer {
   #compacting = false;
   #defragmentation: Promise<void> | undefined;
   #stopped = false;
+  /** After a failure that it cannot go on from: nobody is answered any more. */
+  #halted = false;
   #stalledReads: Timer | undefined;
 
   /** Opens the data directory. Throws as `bootstrap` does. */
   static async open(options: ServerOptions): Promise<EtcdServer> {
     const metrics = new ServerMetrics();
-    const parts = await bootstrap(options.config, options.ports, metrics, options.onFatal);
-    return new EtcdServer(options, parts, metrics);
+    let server: EtcdServer | undefined = undefined;
+    const onFatal = (error: unknown): void => {
+      if (server !== undefined) server.#halt();
+      options.onFatal(error);
+    };
+    const parts = await bootstrap(options.config, options.ports, metrics, onFatal);
+    server = new EtcdServer({ ...options, onFatal }, parts, metrics);
+    return server;
   }
 
   private constructor(
@@ -214,10 +222,17 @@ export class EtcdServer {
     this.#release.stop();
     await this.#loop.stop();
     this.#barrier.failAll(new EtcdError("stopped"));
-    await this.backend.commit();
+    // A store that failed commits nothing more.
+    if (!this.#halted) await this.backend.commit();
     await this.#parts.wal.close();
     await this.backend.close();
     this.#parts.lock.release();
+  }
+
+  #halt(): void {
+    this.#halted = true;
+    void this.#loop.stop();
+    this.#barrier.failAll(new EtcdError("stopped"));
   }
 
   get term(): Term {
@@ -329,12 +344,13 @@ export class EtcdServer {
 
   /** Whether a linearizable read may be answered in this turn: a leader without rivals knows what is committed. */
   get canReadNow(): boolean {
-    return this.#isSingleVoter && this.#node.isLeader && this.#settledTerm === this.#node.term;
+    return this.#isSingleVoter && this.#node.isLeader && this.#settledTerm === this.#node.term &&
+      !this.#halted;
   }
 
   /** Settled when a linearizable read may be answered. */
   readBarrier(): Pending<void> {
-    if (this.#stopped) throw new EtcdError("stopped");
+    if (this.#stopped || this.#halted) throw new EtcdError("stopped");
     if (this.canReadNow) return DONE;
     this.#loop.wake();
     return this.#barrier.wait();
@@ -563,7 +579,7 @@ export class EtcdServer {
   }
 
   readonly #retryPublish = (error: unknown): void => {
-    if (this.#stopped) return;
+    if (this.#stopped || this.#halted) return;
     this.#ports.log.warn("failed to publish local member to cluster through raft", { error: String(error) });
     if (this.#node.isLeader) this.#publish();
     else this.#published = false;

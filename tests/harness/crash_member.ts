@@ -71,6 +71,12 @@ export class CrashMember {
   }
 
   async start(changes: Partial<ServerConfig> = {}): Promise<void> {
+    await this.open(changes);
+    await this.server.start();
+  }
+
+  /** Opens the data directory and no more. */
+  async open(changes: Partial<ServerConfig> = {}): Promise<void> {
     const { files, image } = this.#disk;
     this.#server = await EtcdServer.open({
       config: { ...config, ...changes },
@@ -85,7 +91,6 @@ export class CrashMember {
       flush() {},
       onFatal: (error) => this.#fail(error),
     });
-    await this.#server.start();
   }
 
   put(key: string, value: string): PromiseLike<PutOutcome> {

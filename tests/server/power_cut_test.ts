@@ -5,9 +5,11 @@ import { fromBinary } from "@bufbuild/protobuf";
 import { textOf } from "../../src/base/bytes.ts";
 import { Prng } from "../../src/base/prng.ts";
 import { KeyValueSchema } from "../../src/gen/mvccpb/kv_pb.ts";
+import { EtcdError } from "../../src/base/errors.ts";
 import { StoreImage } from "../harness/crash_backend.ts";
-import { CrashFiles, type Operation } from "../harness/crash_files.ts";
+import { changingOperations, CrashFiles, type Operation } from "../harness/crash_files.ts";
 import { afterPowerCut, CrashMember, type Disk } from "../harness/crash_member.ts";
+import { within } from "../harness/deadline.ts";
 
 const SEED = Number(process.env["SEED"] ?? 1);
 /** Each cut leaves a disk that is drawn anew this often. */
@@ -27,12 +29,13 @@ interface Told {
   readonly acknowledged: Map<number, string>;
   readonly sent: Set<string>;
   compacted: number;
+  /** The fault has ended it. */
+  ended: boolean;
 }
 
 /** Puts in batches of all sizes, with compactions, commits of the store and purges of the log in between. */
 async function runScenario(member: CrashMember, prng: Prng, told: Told): Promise<void> {
   await member.start();
-
   for (let step = 0; step < STEPS; step += 1) {
     const puts = Array.from({ length: 1 + prng.below(PUTS_PER_STEP_MAX) }, async () => {
       const value = `${told.run}/${told.sent.size}:`.padEnd(prng.below(500), "x");
@@ -54,24 +57,34 @@ async function runScenario(member: CrashMember, prng: Prng, told: Told): Promise
   await member.server.stop();
 }
 
-/** Ends with the scenario, or with the cut. */
-async function runUntilCut(disk: Disk, run: number): Promise<Told> {
+/** Ends with the scenario, or with the fault. */
+async function runUntilFault(disk: Disk, run: number): Promise<Told> {
   const told: Told = {
     run,
     acknowledged: new Map(),
     sent: new Set(),
     compacted: -1,
+    ended: false,
   };
   const member = new CrashMember(disk);
-  const scenario = runScenario(member, new Prng(SEED + run), told);
+  const failure = member.failure.then((error) => Promise.reject(error));
+  const scenario = runScenario(member, new Prng(SEED + run), told).catch((error) => {
+    // A server that has met the fault answers no more, and says why.
+    if (!(error instanceof EtcdError && error.code === "stopped")) throw error;
+    return within("the server's failure", failure);
+  });
   // Opening throws what the disk throws; later on the server says it.
-  await Promise.race([scenario.catch((error: unknown) => isCut(error)), member.failure.then(isCut)]);
+  await Promise.race([scenario, failure]).catch((error) => {
+    checkFault(error);
+    told.ended = true;
+  });
   return told;
 }
 
-function isCut(error: unknown): void {
-  for (let each = error; each !== undefined; each = (each as Error).cause) {
-    if ((each as Error).name === "PowerCut") return;
+/** Throws what is not the fault of the disk. */
+function checkFault(error: unknown): void {
+  for (let each = error as Error | undefined; each !== undefined; each = each.cause as Error | undefined) {
+    if (each.name === "PowerCut" || each.message.endsWith("injected failure")) return;
   }
   throw error;
 }
@@ -89,6 +102,7 @@ function both(first: Told, second: Told): Told {
     sent: new Set([...first.sent, ...second.sent]),
     acknowledged: new Map([...first.acknowledged, ...second.acknowledged]),
     compacted: Math.max(first.compacted, second.compacted),
+    ended: second.ended,
   };
 }
 
@@ -132,14 +146,14 @@ for (const operations of operationSets) {
     let cuts = 0;
     for (let cutAt = 1;; cutAt += 1) {
       const disk = { files: new CrashFiles({ cutAt, operations: counted }), image: new StoreImage() };
-      const told = await runUntilCut(disk, 1);
+      const told = await runUntilFault(disk, 1);
       if (disk.files.operationCount < cutAt) break;
       cuts += 1;
       for (let draw = 0; draw < DRAWS; draw += 1) {
         try {
           // The power may fail in the start after it, too.
           const second = afterPowerCut(disk, prng, { cutAt: 1 + prng.below(8) });
-          const toldThen = await runUntilCut(second, 2);
+          const toldThen = await runUntilFault(second, 2);
           await assertRecovered(afterPowerCut(second, prng), both(told, toldThen));
         } catch (error) {
           throw new Error(`SEED=${SEED}, cut at operation ${cutAt}, draw ${draw}`, { cause: error });
@@ -148,5 +162,27 @@ for (const operations of operationSets) {
     }
     console.log(`${cuts} cuts`);
     assert.ok(cuts > 40, `The scenario has only ${cuts} operations`);
+  });
+}
+
+for (const failWith of ["io", "no space"] as const) {
+  test(`EtcdServer ends at a disk error or goes on without one (${failWith}), and loses nothing`, async () => {
+    const prng = new Prng(SEED);
+    let ended = 0;
+    let failAt = 1;
+    for (;; failAt += 1) {
+      const files = new CrashFiles({ failAt, failWith, operations: changingOperations });
+      const disk = { files, image: new StoreImage() };
+      try {
+        const told = await runUntilFault(disk, 1);
+        if (files.operationCount < failAt) break;
+        if (told.ended) ended += 1;
+        await assertRecovered({ files: files.afterExit(), image: disk.image.afterPowerCut(prng) }, told);
+      } catch (error) {
+        throw new Error(`SEED=${SEED}, failure at operation ${failAt}`, { cause: error });
+      }
+    }
+    console.log(`${failAt - 1} failures, of which ${ended} ended the server`);
+    assert.ok(ended > failAt / 2, `Only ${ended} of ${failAt - 1} failures ended the server`);
   });
 }
