@@ -102,6 +102,13 @@ class FetchedExchange implements HttpExchange {
     this.#controller = undefined;
   }
 
+  destroy(): void {
+    if (this.ended) return;
+    this.ended = true;
+    this.#controller?.error(new Error("The response was broken off"));
+    this.#controller = undefined;
+  }
+
   /** Before the head is sent nothing waits. */
   get writable(): boolean {
     return this.#controller === undefined || (this.#controller.desiredSize ?? 0) > 0;

@@ -144,6 +144,12 @@ export class JsonGateway {
     return out.toBytes();
   }
 
+  /** Counts a reply of which the call itself makes JSON. */
+  countSent({ route }: JsonBinding, bytes: number): void {
+    route.stats.sent += 1;
+    this.options.traffic.sentBytes += bytes;
+  }
+
   #encode({ route }: JsonBinding, reply: unknown): { readonly bytes: Uint8Array; readonly length: number } {
     route.stats.sent += 1;
     let encoded: { readonly bytes: Uint8Array; readonly length: number };

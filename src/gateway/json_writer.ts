@@ -41,42 +41,73 @@ export function writeJson(
   end: number,
   inStream: boolean,
 ): void {
-  out.byte(OBJECT_OPEN);
-  let isFirst = true;
-  let open: FieldPlan | undefined;
-  let at = start;
-  while (at < end) {
-    let tag = bytes[at++]!;
-    if (tag > 127) {
-      tag = readLongTag(bytes, at - 1, end);
-      at = cursor.at;
-    }
-    const field = plan.fields[tag >>> WIRE_TYPE_BITS];
-    if (field === undefined || field.tag !== tag) {
-      at = readUnknown({}, tag, bytes, at, end); // Of a later version, in what another server stored.
-      continue;
-    }
-    if (open !== undefined && open !== field) {
-      out.byte(ARRAY_CLOSE);
-      open = undefined;
-    }
-    if (!field.explicit && !field.repeated && bytes[at] === 0) {
-      at += 1; // A zero, or a string of no length.
-      continue;
-    }
-    if (!isFirst) out.byte(COMMA);
-    isFirst = false;
-    if (open === undefined) {
-      out.write(field.label);
-      if (field.repeated) {
-        out.byte(ARRAY_OPEN);
-        open = field;
-      }
-    }
-    at = writeValue(out, field, bytes, at, end, inStream);
+  const writer = new JsonMessageWriter(plan, inStream);
+  writer.begin(out);
+  writer.add(out, bytes, start, end);
+  writer.end(out);
+}
+
+/** Writes a message whose fields come in several pieces, none of them cut. */
+export class JsonMessageWriter {
+  readonly #plan: MessagePlan;
+  readonly #inStream: boolean;
+  #isFirst = true;
+  /** The repeated field whose array has been begun. */
+  #open: FieldPlan | undefined = undefined;
+
+  constructor(plan: MessagePlan, inStream: boolean) {
+    this.#plan = plan;
+    this.#inStream = inStream;
   }
-  if (open !== undefined) out.byte(ARRAY_CLOSE);
-  out.byte(OBJECT_CLOSE);
+
+  begin(out: ByteWriter): void {
+    out.byte(OBJECT_OPEN);
+  }
+
+  add(out: ByteWriter, bytes: Uint8Array, start: number, end: number): void {
+    const plan = this.#plan;
+    const inStream = this.#inStream;
+    let isFirst = this.#isFirst;
+    let open = this.#open;
+    let at = start;
+    while (at < end) {
+      let tag = bytes[at++]!;
+      if (tag > 127) {
+        tag = readLongTag(bytes, at - 1, end);
+        at = cursor.at;
+      }
+      const field = plan.fields[tag >>> WIRE_TYPE_BITS];
+      if (field === undefined || field.tag !== tag) {
+        at = readUnknown({}, tag, bytes, at, end); // Of a later version, in what another server stored.
+        continue;
+      }
+      if (open !== undefined && open !== field) {
+        out.byte(ARRAY_CLOSE);
+        open = undefined;
+      }
+      if (!field.explicit && !field.repeated && bytes[at] === 0) {
+        at += 1; // A zero, or a string of no length.
+        continue;
+      }
+      if (!isFirst) out.byte(COMMA);
+      isFirst = false;
+      if (open === undefined) {
+        out.write(field.label);
+        if (field.repeated) {
+          out.byte(ARRAY_OPEN);
+          open = field;
+        }
+      }
+      at = writeValue(out, field, bytes, at, end, inStream);
+    }
+    this.#isFirst = isFirst;
+    this.#open = open;
+  }
+
+  end(out: ByteWriter): void {
+    if (this.#open !== undefined) out.byte(ARRAY_CLOSE);
+    out.byte(OBJECT_CLOSE);
+  }
 }
 
 /** Appends one value and returns where the next field begins. */

@@ -15,6 +15,10 @@ export abstract class LongReply implements DataSource {
   onReadable: (() => void) | undefined;
   /** Appends up to `bytesMax` bytes to `out` and returns how many; 0 when there are none now. */
   abstract read(out: ByteWriter, bytesMax: number): number;
+  /** The same in whole fields of the message, some 64 KiB of them; for who makes something else of them. */
+  abstract readFields(out: ByteWriter): number;
+  /** Has `onReadable` called in a coming turn: for who has done enough in this one. */
+  abstract waitTurn(): void;
   abstract close(): void;
 }
 

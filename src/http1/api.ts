@@ -55,6 +55,8 @@ export interface HttpExchange {
   /** The exchange keeps the bytes, which must not change any more. */
   write(bytes: Uint8Array): void;
   end(): void;
+  /** Breaks a response off, so that the client knows it is not complete. */
+  destroy(): void;
   /** False while more waits than the client takes; `onWritable` follows. */
   readonly writable: boolean;
 }

@@ -151,6 +151,21 @@ class RangeReply extends LongReply {
     return bytesMax - left;
   }
 
+  /** A piece holds whole fields. */
+  readFields(out: ByteWriter): number {
+    while (this.#at === this.#piece.length) if (!this.#nextPiece()) return 0;
+    return this.read(out, this.#piece.length - this.#at);
+  }
+
+  waitTurn(): void {
+    if (this.#isWaiting) return;
+    this.#isWaiting = true;
+    this.#budget.wait(() => {
+      this.#isWaiting = false;
+      if (!this.#isClosed) this.onReadable?.();
+    });
+  }
+
   close(): void {
     this.#isClosed = true;
     this.#cursor.close();
@@ -165,7 +180,7 @@ class RangeReply extends LongReply {
     if (ahead !== undefined) this.#piece = ahead;
     else if (this.#isClosed || this.#cursor.done) return false;
     else if (this.#budget.left <= 0) {
-      this.#wait();
+      this.waitTurn();
       return false;
     } else {
       this.#piece.clear();
@@ -188,15 +203,6 @@ class RangeReply extends LongReply {
     this.#made += piece.length - lengthBefore;
     const isRight = cursor.done ? this.#made === this.length : this.#made <= this.length;
     assert(isRight, `A range of ${this.length} bytes came to ${this.#made}`);
-  }
-
-  #wait(): void {
-    if (this.#isWaiting) return;
-    this.#isWaiting = true;
-    this.#budget.wait(() => {
-      this.#isWaiting = false;
-      if (!this.#isClosed) this.onReadable?.();
-    });
   }
 
   #gather(): void {

@@ -12,6 +12,7 @@ import {
 import { startEtcd } from "../harness/etcd_process.ts";
 import { GrpcClient } from "../harness/grpc_client.ts";
 import { type GrpcStream, StreamClient } from "../harness/grpc_stream.ts";
+import { postJson } from "../harness/json_client.ts";
 
 const KEYS = 4_000;
 const KEYS_PER_TXN = 100;
@@ -119,3 +120,32 @@ test("Range answers eight large calls on one connection", async () => {
     await etcd.stop();
   }
 });
+
+test("the JSON gateway answers with a large range whole", async () => {
+  const etcd = await startEtcd();
+  const client = await GrpcClient.connect(etcd.port);
+  try {
+    const revision = await putAll(client, 1, () => {});
+    const body = JSON.stringify({ key: btoa("large/"), range_end: btoa("large0") });
+    const replies = await Promise.all([1, 2, 3].map(() => postJson(etcd.port, "/v3/kv/range", body)));
+    for (const { status, body } of replies) {
+      assert.equal(status, 200);
+      const { header, kvs, count } = JSON.parse(body);
+      assert.equal(header.revision, String(revision));
+      assert.equal(count, String(KEYS));
+      assert.equal(kvs.length, KEYS);
+      for (const [i, { key, value, version }] of kvs.entries()) {
+        assert.equal(key, base64(keyOf(i)));
+        assert.equal(value, base64(valueOf(i, 1)));
+        assert.equal(version, "1");
+      }
+    }
+  } finally {
+    await client.close();
+    await etcd.stop();
+  }
+});
+
+function base64(bytes: Uint8Array): string {
+  return btoa(String.fromCharCode(...bytes));
+}

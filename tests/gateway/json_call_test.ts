@@ -1,12 +1,18 @@
 /** What handlers see of a call that came as JSON, with a handler set of its own. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { create } from "@bufbuild/protobuf";
+import { create, toBinary } from "@bufbuild/protobuf";
 import { ByteWriter } from "../../src/base/byte_writer.ts";
 import { JsonGateway } from "../../src/gateway/json_gateway.ts";
-import { KV, type PutRequest, PutResponseSchema } from "../../src/gen/etcdserverpb/kv_pb.ts";
+import {
+  KV,
+  type PutRequest,
+  PutResponseSchema,
+  RangeResponseSchema,
+} from "../../src/gen/etcdserverpb/kv_pb.ts";
 import { Deadlines } from "../../src/grpc/deadlines.ts";
-import type { CallContext, Reply } from "../../src/grpc/method.ts";
+import { LongReply } from "../../src/grpc/long_reply.ts";
+import type { CallContext, Method, Reply } from "../../src/grpc/method.ts";
 import { MethodTable } from "../../src/grpc/method_table.ts";
 import { Code, RpcError } from "../../src/grpc/status.ts";
 import type { HttpExchange } from "../../src/http1/api.ts";
@@ -23,9 +29,17 @@ function emptyReply() {
   return create(PutResponseSchema);
 }
 
-function gatewayOf(handle: Handle): { readonly gateway: JsonGateway; readonly methods: MethodTable } {
-  const { put } = KV.method;
-  const methods = new MethodTable([unary(put, messageCodec(put), handle)]);
+interface Gateway {
+  readonly gateway: JsonGateway;
+  readonly methods: MethodTable;
+}
+
+function gatewayOf(handle: Handle): Gateway {
+  return gatewayWith([unary(KV.method.put, messageCodec(KV.method.put), handle)]);
+}
+
+function gatewayWith(handlers: readonly Method[]): Gateway {
+  const methods = new MethodTable(handlers);
   const gateway = new JsonGateway({
     methods,
     receiveBytesMax: 1000,
@@ -54,7 +68,7 @@ class Exchange implements HttpExchange {
   };
   ended = false;
   bodyIsOpenEnded = false;
-  readonly writable = true;
+  readonly writable: boolean = true;
   status = 0;
   body = "";
   readonly #requestFields: Readonly<Record<string, string>>;
@@ -94,9 +108,11 @@ class Exchange implements HttpExchange {
     assert.fail("a unary call streams nothing");
   }
 
-  write(): void {}
+  write(_bytes: Uint8Array): void {}
 
   end(): void {}
+
+  destroy(): void {}
 }
 
 const PUT = encoder.encode('{"key":"Zm9v"}');
@@ -201,4 +217,103 @@ test("methods that a server has not are unimplemented, and other paths are left 
   for (const target of ["/", "/v3", "/v4/kv/put", "/etcdserverpb.KV/Put"]) {
     assert.equal(ask(target), undefined);
   }
+});
+
+/** A long RangeResponse of so many key-values, a key-value at a time. */
+class SlowReply extends LongReply {
+  readonly length: number;
+  readonly #field = toBinary(
+    RangeResponseSchema,
+    create(RangeResponseSchema, { kvs: [{ key: encoder.encode("k"), version: 1n }] }),
+  );
+  isClosed = false;
+  turnsWaited = 0;
+  #left: number;
+
+  constructor(count: number) {
+    super();
+    this.#left = count;
+    this.length = this.#field.length * count;
+  }
+
+  read(): number {
+    return assert.fail("JSON is made of whole fields");
+  }
+
+  readFields(out: ByteWriter): number {
+    if (this.isClosed || this.#left === 0) return 0;
+    this.#left -= 1;
+    out.write(this.#field);
+    return this.#field.length;
+  }
+
+  waitTurn(): void {
+    this.turnsWaited += 1;
+  }
+
+  close(): void {
+    this.isClosed = true;
+  }
+}
+
+/** An exchange whose client takes so many pieces. */
+class SlowExchange extends Exchange {
+  override readonly writable: boolean = true;
+  taken = 0;
+  isBegun = false;
+
+  constructor(takes: number) {
+    super({}, "/v3/kv/range");
+    Object.defineProperty(this, "writable", { get: () => !this.ended && this.taken < takes });
+  }
+
+  override begin(): void {
+    this.isBegun = true;
+  }
+
+  override write(bytes: Uint8Array): void {
+    this.taken += 1;
+    this.body += decoder.decode(bytes);
+  }
+
+  override end(): void {
+    this.ended = true;
+  }
+}
+
+function openLong(exchange: SlowExchange, reply: LongReply) {
+  const { range } = KV.method;
+  const { gateway, methods } = gatewayWith([unary(range, messageCodec(range), () => reply)]);
+  const call = gateway.open(exchange)!;
+  const body = encoder.encode("{}");
+  call.onData(body, 0, body.length);
+  call.onEnd();
+  return { call, stats: methods.find("/etcdserverpb.KV/Range")!.stats };
+}
+
+test("a long reply goes out as its client takes it, and not much in a turn", () => {
+  const reply = new SlowReply(10);
+  const exchange = new SlowExchange(Infinity);
+  const { stats } = openLong(exchange, reply);
+  assert.deepEqual([exchange.taken, exchange.ended, reply.turnsWaited], [4, false, 1]);
+  reply.onReadable!();
+  assert.deepEqual([exchange.taken, exchange.ended, reply.turnsWaited], [8, false, 2]);
+  reply.onReadable!();
+  assert.deepEqual([exchange.taken, exchange.ended], [10, true]);
+  assert.equal(exchange.body, `{"kvs":[${Array(10).fill('{"key":"aw==","version":"1"}').join(",")}]}`);
+  assert.equal(stats.handled[Code.Ok], 1);
+  assert.equal(reply.isClosed, true);
+});
+
+test("a long reply is closed when its client goes", () => {
+  const reply = new SlowReply(10);
+  const exchange = new SlowExchange(2);
+  const { call, stats } = openLong(exchange, reply);
+  assert.deepEqual([exchange.taken, reply.isClosed], [2, false]);
+  exchange.ended = true;
+  call.onAbort();
+  assert.equal(reply.isClosed, true);
+  assert.deepEqual([stats.handled[Code.Ok], stats.handled[Code.Canceled]], [0, 1]);
+  call.onWritable();
+  assert.equal(exchange.taken, 2);
 });

@@ -195,6 +195,8 @@ function restOf(reply: LongReply, read: number): LongReply {
     length: reply.length - read,
     onReadable: undefined,
     read: (out, bytesMax) => reply.read(out, bytesMax),
+    readFields: (out) => reply.readFields(out),
+    waitTurn: () => reply.waitTurn(),
     close: () => reply.close(),
   };
 }
