@@ -1,5 +1,5 @@
 import { ByteWriter } from "../../../src/base/byte_writer.ts";
-import { utf8 } from "../../../src/base/bytes.ts";
+import { textOf, utf8 } from "../../../src/base/bytes.ts";
 import type { HeaderField } from "../../../src/http2/api.ts";
 import {
   ClientConnection,
@@ -34,11 +34,17 @@ export class DriverConnection {
     this.#later = new Uint8Array(fields.map((_, i) => INDEXED | (NEWEST_INDEX + fields.length - 1 - i)));
   }
 
-  /** `onEnded` is told when the connection has ended, whoever ended it. */
-  static async connect(port: number, path: string, onEnded: () => void): Promise<DriverConnection> {
+  /** The process gives up when a connection ends. */
+  static async connect(port: number, path: string): Promise<DriverConnection> {
     const address = { kind: "tcp", host: "127.0.0.1", port } as const;
     const stream = await sockets.connect(address, { timeoutMs: CONNECT_TIMEOUT_MS });
-    const connection = new ClientConnection(stream, clientOptions(clock, { onClosed: onEnded }));
+    const connection = new ClientConnection(
+      stream,
+      clientOptions(clock, {
+        onGoAway: (errorCode, reason) => giveUp(`the server closes: error ${errorCode}, ${textOf(reason)}`),
+        onClosed: (error) => giveUp(`a connection ended: ${error?.message ?? "closed"}`),
+      }),
+    );
     return new DriverConnection(connection, [
       [":method", "POST"],
       [":scheme", "http"],
@@ -55,10 +61,6 @@ export class DriverConnection {
     this.#next = this.#later;
     if (stream === undefined) throw new Error("The connection takes no more requests");
     return stream;
-  }
-
-  close(): void {
-    this.#connection.close();
   }
 }
 

@@ -101,7 +101,7 @@ process.once("SIGTERM", finish);
 const connections = await Promise.all(
   Array.from(
     { length: spec.connections },
-    () => DriverConnection.connect(spec.port, path, () => giveUp("a connection ended")),
+    () => DriverConnection.connect(spec.port, path),
   ),
 );
 startedMs = nowMs();

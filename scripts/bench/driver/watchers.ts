@@ -16,7 +16,7 @@ import { type CreatedReport, keyOf, PREFIX, type WatchersReport, type WatchersSp
 const WATCH = "/etcdserverpb.Watch/Watch";
 const MESSAGE_PREFIX_BYTES = 5;
 /** Requests of one call that may be unanswered. */
-const CREATES_IN_FLIGHT = 100;
+const CREATES_IN_FLIGHT = 20;
 /** After which silence a run is given up. */
 const SILENCE_MS = 60_000;
 
@@ -176,7 +176,8 @@ class WatchCall implements ResponseHandler {
   }
 
   onReset(errorCode: number): void {
-    giveUp(`a watch was reset with ${errorCode}`);
+    // When the connection has ended, its reason comes first.
+    queueMicrotask(() => giveUp(`a watch was reset with ${errorCode}`));
   }
 
   onWritable(): void {}
@@ -208,8 +209,10 @@ setInterval(() => {
   }
 }, 1_000);
 
-let watcher = 0;
+const connections: DriverConnection[] = [];
 for (let c = 0; c < spec.connections; c += 1) {
-  const connection = await DriverConnection.connect(spec.port, WATCH, () => giveUp("a connection ended"));
-  for (let s = 0; s < spec.streams; s += 1, watcher += spec.watchers) new WatchCall(connection, watcher);
+  connections.push(await DriverConnection.connect(spec.port, WATCH));
 }
+connections.forEach((connection, c) => {
+  for (let s = 0; s < spec.streams; s += 1) new WatchCall(connection, (c * spec.streams + s) * spec.watchers);
+});
