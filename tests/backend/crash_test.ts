@@ -6,6 +6,7 @@ import { fileURLToPath } from "node:url";
 import { MemoryBackend } from "../../src/backend/memory_backend.ts";
 import { readConsistentIndex } from "../../src/backend/schema/meta_table.ts";
 import { bucketNames } from "../../src/mvcc/backend.ts";
+import { endOf } from "../harness/child_process.ts";
 import { dumpBackend } from "./backend_suite.ts";
 import { applyEntry, Dice } from "./entry_script.ts";
 import { inDirectory, openLmdb, runtimeCommand, sleep } from "./lmdb_harness.ts";
@@ -15,19 +16,16 @@ const child = fileURLToPath(new URL("./entry_child.ts", import.meta.url));
 const smallBuckets = bucketNames.filter((name) => name !== "key");
 
 /** Starts the child, waits until it has opened its database and kills it some time later. */
-function runAndKill(args: readonly string[], afterMs: number): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const [command, ...script] = runtimeCommand(child);
-    const running = spawn(command, [...script, ...args], { stdio: ["ignore", "pipe", "inherit"] });
-    running.on("error", reject);
-    running.stdout.once("data", () => {
-      void sleep(afterMs).then(() => running.kill("SIGKILL"));
-    });
-    running.stdout.on("data", (text) => {
-      if (String(text).includes("fatal")) reject(new Error(String(text)));
-    });
-    running.on("close", () => resolve());
+async function runAndKill(args: readonly string[], afterMs: number): Promise<void> {
+  const [command, ...script] = runtimeCommand(child);
+  const running = spawn(command, [...script, ...args], { stdio: ["ignore", "pipe", "inherit"] });
+  let printed = "";
+  running.stdout.on("data", (text) => {
+    if (printed === "") void sleep(afterMs).then(() => running.kill("SIGKILL"));
+    printed += String(text);
   });
+  await endOf(running, "the child", () => printed);
+  assert.ok(!printed.includes("fatal"), printed);
 }
 
 for (const mode of ["", "defrag"]) {

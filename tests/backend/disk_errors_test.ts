@@ -5,6 +5,7 @@ import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { MemoryBackend } from "../../src/backend/memory_backend.ts";
 import { bucketNames } from "../../src/mvcc/backend.ts";
+import { WAIT_MS_MAX } from "../harness/deadline.ts";
 import { dumpBackend } from "./backend_suite.ts";
 import { applyEntry } from "./entry_script.ts";
 import { inDirectory, openLmdb, runtimeCommand } from "./lmdb_harness.ts";
@@ -27,7 +28,12 @@ function run(command: string, args: readonly string[]): Outcome {
     // One thread commits, so that a fault at the n-th call is the n-th of all: strace counts by thread.
     env: { ...process.env, UV_THREADPOOL_SIZE: "1" },
     stdio: ["ignore", "pipe", "ignore"],
+    timeout: WAIT_MS_MAX,
+    killSignal: "SIGKILL",
   });
+  if ((done.error as { readonly code?: string } | undefined)?.code === "ETIMEDOUT") {
+    throw new Error(`${command} ${args.join(" ")} goes on after ${WAIT_MS_MAX} ms:\n${done.stdout}`);
+  }
   return { status: done.status ?? undefined, out: done.stdout ?? "" };
 }
 
