@@ -1,4 +1,5 @@
 import { LmdbBackend, type LmdbBackendOptions } from "../backend/lmdb_backend.ts";
+import { readAuthRevision, writeAuthRevision } from "../backend/schema/auth_table.ts";
 import { listAlarms } from "../backend/schema/alarm_table.ts";
 import { leaseStore } from "../backend/schema/lease_table.ts";
 import { listMembers, listRemovedMembers, readClusterVersion } from "../backend/schema/member_table.ts";
@@ -51,6 +52,7 @@ export class BootstrapError extends Error {
 }
 
 /** Entries applied in one go: some 800 of 256 bytes, which take about 3 ms. */
+const FIRST_AUTH_REVISION = 1;
 const COMMITTED_BYTES_MAX = 256 * 1024;
 const DIRECTORY_MODE = 0o700;
 /** Records of the store read between two looks at the rest of the world. */
@@ -194,6 +196,8 @@ async function open(opening: Opening): Promise<Omit<Bootstrapped, "lock">> {
   const { cluster } = opened;
   const fields = { "local-member-id": hexId(cluster.localId), "cluster-id": hexId(cluster.id) };
   log.info("starting local member", fields);
+  // As etcd's first start: there is a revision of users and roles before there are any, and Hash covers it.
+  if (readAuthRevision(backend) === 0) writeAuthRevision(backend, FIRST_AUTH_REVISION);
   return { backend, store, lessor, alarms, restarted, ...opened };
 }
 
