@@ -14,6 +14,8 @@ const etcd = await startEtcd({
   listenPeerUrls: [],
 });
 const watch = createClient(Watch, etcd.transport);
+/** Ends the pages' views, which would not end by themselves. */
+const closing = new AbortController();
 const everyKey = { key: new Uint8Array(1), rangeEnd: new Uint8Array(1) };
 
 /** Every change from now on, a line each, until `signal`. */
@@ -37,11 +39,13 @@ const server = Deno.serve({
   onListen: ({ port }) =>
     console.log(`serving on http://127.0.0.1:${port}/, etcd on ${etcd.clientAddresses}`),
 }, (request) => {
-  const body = ReadableStream.from(changes(request.signal)).pipeThrough(new TextEncoderStream());
+  const signal = AbortSignal.any([request.signal, closing.signal]);
+  const body = ReadableStream.from(changes(signal)).pipeThrough(new TextEncoderStream());
   return new Response(body, { headers: { "content-type": "text/event-stream" } });
 });
 
 Deno.addSignalListener("SIGTERM", async () => {
+  closing.abort();
   await server.shutdown();
   await etcd.close();
   console.log("closed");
