@@ -13,12 +13,16 @@ import type { RequestBody } from "../http1/api.ts";
 import type { Exchange } from "../http1/exchange.ts";
 import { FetchExchange as FetchHttp1, type FetchHandler } from "../http1/fetch_adapter.ts";
 import { Http1Server } from "../http1/server.ts";
+import { asksForWebSocket } from "../http1/websocket_handshake.ts";
+import { WebSocketServer } from "../http1/websocket_server.ts";
 import { FlushQueue } from "../http2/flush_queue.ts";
 import { Sweeper } from "../http2/sweeper.ts";
 import { hexId } from "../base/bytes.ts";
 import { plainText } from "../gateway/plain_answers.ts";
 import { HostWhitelist } from "../gateway/host_whitelist.ts";
-import { JsonGateway } from "../gateway/json_gateway.ts";
+import { OriginPolicy } from "../gateway/cors.ts";
+import { isJsonTarget, JsonGateway } from "../gateway/json_gateway.ts";
+import { agreedProtocol, WebSocketExchange } from "../gateway/websocket_exchange.ts";
 import { peerHandler } from "../peer/handler.ts";
 import type { Log } from "../ports/log.ts";
 import type { Runtime } from "../ports/runtime.ts";
@@ -70,6 +74,7 @@ export class Etcd {
   readonly #listeners: Listener[] = [];
   readonly #clientListeners: Listener[] = [];
   readonly #hosts: HostWhitelist;
+  readonly #origins: OriginPolicy;
   readonly #connections = new Set<ServerConnection>();
   readonly #http1Servers: Http1Server[] = [];
   readonly #sweeper: Sweeper;
@@ -77,6 +82,7 @@ export class Etcd {
   readonly #grpc: GrpcServer;
   readonly #app: Hono<GatewayEnv>;
   readonly #json: JsonGateway | undefined;
+  readonly #webSockets: WebSocketServer | undefined;
   readonly #traffic: TrafficCounter = { receivedBytes: 0, sentBytes: 0 };
   readonly #clientRequests = new ClientRequests();
   #closed: Promise<void> | undefined;
@@ -88,6 +94,7 @@ export class Etcd {
     this.#flushQueue = flushQueue;
     this.#sweeper = new Sweeper(runtime.clock);
     this.#hosts = new HostWhitelist(config.hostWhitelist);
+    this.#origins = new OriginPolicy(config.cors);
     this.methods = new MethodTable(etcdMethods(server), { timed: config.metrics === "extensive" });
     const shared = {
       methods: this.methods,
@@ -129,11 +136,17 @@ export class Etcd {
         deadlines: this.#grpc.deadlines,
       })
       : undefined;
+    this.#webSockets = this.#json && new WebSocketServer({
+      sweeper: this.#sweeper,
+      digest: runtime.digest,
+      limits: { messageBytesMax: this.#json.jsonBytesMax },
+      onDefect: (error) => options.onFatal(error),
+    });
     this.#app = gatewayApp({
       server,
       json: this.#json,
       connect,
-      origins: config.cors,
+      origins: this.#origins,
       process: runtime.process,
       renderMetrics: metricsRenderer({
         server,
@@ -298,11 +311,24 @@ export class Etcd {
 
   /** JSON over HTTP/1.1 takes no detour over the fetch API, unless the web's rules are to be looked at. */
   #openJson(exchange: Exchange): RequestBody | undefined {
-    if (exchange.header("origin") !== undefined || exchange.method === "OPTIONS") return undefined;
     if (exchange.peer.tls === undefined && !this.#hosts.allows(exchange.header("host") ?? "")) {
       return undefined;
     }
+    if (asksForWebSocket(exchange)) return this.#openWebSocket(exchange);
+    if (exchange.header("origin") !== undefined || exchange.method === "OPTIONS") return undefined;
     return this.#json?.open(exchange);
+  }
+
+  /** What a WebSocket is refused for, it is refused as any request. */
+  #openWebSocket(exchange: Exchange): RequestBody | undefined {
+    const json = this.#json;
+    if (json === undefined || !isJsonTarget(exchange.target)) return undefined;
+    if (!this.#origins.allows(exchange.header("origin") ?? null)) return undefined;
+    return this.#webSockets!.accept(
+      exchange,
+      agreedProtocol(exchange),
+      (socket) => new WebSocketExchange(json, exchange, socket),
+    );
   }
 
   readonly #fetchHttp1: FetchHandler = (request, { peer }) => this.#fetch(request, peer, "1.1");
@@ -345,6 +371,7 @@ export class Etcd {
     };
     log.info("closing etcd server", fields);
     for (const listener of this.#listeners) listener.stopAccepting();
+    this.#webSockets?.drain();
     for (const server of this.#http1Servers) server.drain();
     for (const connection of this.#connections) connection.goAway();
     const deadlineMs = runtime.clock.monotonicMs() + DRAIN_MS;

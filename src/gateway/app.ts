@@ -5,7 +5,7 @@ import type { Process } from "../ports/process.ts";
 import type { PeerInfo } from "../ports/sockets.ts";
 import type { EtcdServer } from "../server/server.ts";
 import { SERVER_VERSION, STORAGE_VERSION } from "../server/version.ts";
-import { OriginPolicy } from "./cors.ts";
+import type { OriginPolicy } from "./cors.ts";
 import { debugVars } from "./debug_vars.ts";
 import { healthRoutes } from "./health.ts";
 import { serveJsonFetch } from "./json_fetch.ts";
@@ -17,8 +17,7 @@ export interface GatewayOptions {
   readonly connect: ReadonlyMap<string, UniversalHandler>;
   /** Undefined when --enable-grpc-gateway is off. */
   readonly json: JsonGateway | undefined;
-  /** etcd's --cors. */
-  readonly origins: readonly string[];
+  readonly origins: OriginPolicy;
   readonly process: Process;
   /** The metrics in Prometheus's text format. */
   readonly renderMetrics: () => string;
@@ -31,15 +30,14 @@ export interface GatewayEnv {
 
 /** What the client port serves beside gRPC: health, metrics and version, Connect and gRPC-Web, JSON. */
 export function gatewayApp(options: GatewayOptions): Hono<GatewayEnv> {
-  const { server, connect, json, process, renderMetrics } = options;
-  const policy = new OriginPolicy(options.origins);
+  const { server, connect, json, origins, process, renderMetrics } = options;
   const app = new Hono<GatewayEnv>();
   app.use(async (context, next) => {
     const origin = context.req.header("origin") ?? null;
-    if (!policy.allows(origin)) return context.text("origin not allowed", 403);
+    if (!origins.allows(origin)) return context.text("origin not allowed", 403);
     if (context.req.method === "OPTIONS") context.res = new Response(null, { status: 200 });
     else await next();
-    if (origin !== null) policy.apply(context.res.headers, origin);
+    if (origin !== null) origins.apply(context.res.headers, origin);
     return undefined;
   });
   app.all("/version", (context) => {

@@ -90,7 +90,7 @@ export class JsonGateway {
   /** Takes a request for a path below /v3 or /v3beta; leaves others, as undefined. */
   open(exchange: HttpExchange): RequestBody | undefined {
     const { target } = exchange;
-    if (!target.startsWith("/v3/") && !target.startsWith("/v3beta/")) return undefined;
+    if (!isJsonTarget(target)) return undefined;
     const query = target.indexOf("?");
     const binding = this.#bindings.get(query < 0 ? target : target.slice(0, query));
     if (binding === undefined) return this.#refuse(exchange, new RpcError(Code.NotFound, "Not Found"));
@@ -170,6 +170,11 @@ const encoder = new TextEncoder();
 const RESULT_START = encoder.encode('{"result":');
 const ERROR_START = encoder.encode('{"error":');
 const MESSAGE_END = encoder.encode("}\n");
+
+/** Whether a target is the gateway's. */
+export function isJsonTarget(target: string): boolean {
+  return target.startsWith("/v3/") || target.startsWith("/v3beta/");
+}
 
 function methodPath(desc: DescMethod): string {
   return `/${desc.parent.typeName}/${desc.name}`;

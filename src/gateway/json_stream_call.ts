@@ -20,7 +20,7 @@ export class JsonStreamCall extends JsonCall implements RequestBody, StreamCall<
 
   constructor(gateway: JsonGateway, binding: JsonBinding, exchange: HttpExchange) {
     super(gateway, binding, exchange);
-    exchange.bodyIsOpenEnded = true;
+    exchange.bodyIsOpenEnded = binding.route.method.kind !== "server_stream";
     this.#splitter = new JsonSplitter(
       gateway.jsonBytesMax,
       (json) => this.#take(this.readMessage(json, 0, json.length)),

@@ -31,7 +31,7 @@ export class Http1Connection implements ByteStreamHandler, Flushable, Swept {
   #exchange: Exchange | undefined;
 
   // Input.
-  /** Octets of the request's body that have not come, or `CHUNKED`. */
+  /** Octets of the request's body that have not come, `CHUNKED`, or `Infinity` after a switch of protocols. */
   #bodyLeft = 0;
   #chunked: ChunkedReader | undefined;
   /** Octets of it that have. */
@@ -175,7 +175,7 @@ export class Http1Connection implements ByteStreamHandler, Flushable, Swept {
     const body = this.#server.handler.onRequest(exchange);
     exchange.body = body;
     if (this.#exchange !== exchange) return;
-    if (head.bodyLength === 0) {
+    if (this.#bodyLeft === 0) {
       if (!exchange.ended) body.onEnd();
       return;
     }
@@ -272,6 +272,11 @@ export class Http1Connection implements ByteStreamHandler, Flushable, Swept {
     // A client that was not asked for its body may send it or not.
     if (exchange.head.expectsContinue && !exchange.continued) return false;
     return this.#bodyLeft !== CHUNKED && this.#bodyLeft <= this.#limits.unwantedBytesMax;
+  }
+
+  /** The request has become a conversation: all that comes is its, to the end of the connection. */
+  openBody(exchange: Exchange): void {
+    if (exchange === this.#exchange) this.#bodyLeft = Infinity;
   }
 
   /** The response is complete. */

@@ -151,6 +151,20 @@ export class Exchange implements HttpExchange {
     out.write(lineEnd);
   }
 
+  /**
+   * Answers 101 to a request that has no body and asks for it: from here on `onData` brings what the client sends,
+   * and `write` sends, as it is; `end` closes the connection. To be called within `onRequest`.
+   */
+  switchProtocols(head: ResponseHead): void {
+    if (this.begun) return;
+    const out = this.#connection.touch();
+    this.begun = true;
+    this.bodyIsOpenEnded = true;
+    out.write(head.bytesAt(this.#connection.server.date));
+    out.write(lineEnd);
+    this.#connection.openBody(this);
+  }
+
   write(bytes: Uint8Array): void {
     if (this.ended || !this.#sendsBody || bytes.length === 0) return;
     const connection = this.#connection;

@@ -4,6 +4,7 @@ import { test } from "node:test";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { ByteWriter } from "../../src/base/byte_writer.ts";
 import { JsonGateway } from "../../src/gateway/json_gateway.ts";
+import { agreedProtocol, WebSocketExchange } from "../../src/gateway/websocket_exchange.ts";
 import {
   KV,
   type PutRequest,
@@ -17,6 +18,7 @@ import { MethodTable } from "../../src/grpc/method_table.ts";
 import { Code, RpcError } from "../../src/grpc/status.ts";
 import type { HttpExchange } from "../../src/http1/api.ts";
 import type { ResponseHead } from "../../src/http1/response_head.ts";
+import type { WebSocketConnection } from "../../src/http1/websocket_connection.ts";
 import type { PeerInfo } from "../../src/ports/sockets.ts";
 import { messageCodec, unary } from "../../src/services/methods.ts";
 
@@ -149,6 +151,36 @@ test("handlers see metadata as grpc-gateway makes it, the request's bytes, and n
   }
   assert.equal(seen!.peer.tls!.clientCommonName, "");
   assert.equal(seen!.peer.tls!.certificate, undefined);
+});
+
+test("a call over a WebSocket has its token from the list of subprotocols, or as any other", () => {
+  const cases: readonly [Record<string, string>, string | undefined, string | undefined][] = [
+    [{ "sec-websocket-protocol": "Bearer, token-1" }, "Bearer token-1", "Bearer"],
+    [{ "sec-websocket-protocol": "Bearer,token-1" }, "Bearer token-1", "Bearer"],
+    [{ "sec-websocket-protocol": "Bearer, token-1", authorization: "token-2" }, "Bearer token-1", "Bearer"],
+    [{ "sec-websocket-protocol": "json", authorization: "token-2" }, "token-2", undefined],
+    [{ "sec-websocket-protocol": "Bearer", authorization: "token-2" }, "token-2", "Bearer"],
+    [{ cookie: "token=token-3" }, undefined, undefined],
+  ];
+  for (const [fields, token, protocol] of cases) {
+    let seen: CallContext | undefined;
+    const { gateway } = gatewayOf((_request, context) => {
+      seen = context;
+      return emptyReply();
+    });
+    const log: string[] = [];
+    const socket = {
+      send: (bytes: Uint8Array, isFinal: boolean) => void log.push(`${decoder.decode(bytes)} ${isFinal}`),
+      close: (code: number) => void log.push(`close ${code}`),
+    };
+    const request = new Exchange(fields, "/v3/kv/put?method=GET");
+    const call = new WebSocketExchange(gateway, request, socket as unknown as WebSocketConnection);
+    call.onMessage(PUT);
+    call.onMessage(PUT); // It has had its request.
+    assert.equal(seen!.metadata("authorization"), token);
+    assert.equal(agreedProtocol(request), protocol);
+    assert.deepEqual(log, ["{} true", "close 1000"]);
+  }
 });
 
 test("a failure becomes its HTTP status, and a missing right says so in a header", async () => {
