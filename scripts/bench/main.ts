@@ -3,7 +3,7 @@
  * programs in `driver/` on the same machine: fresh processes, in turn, the order reversed each round; medians and
  * raw values.
  *
- *     npm run bench -- [--rounds=3] [--runtimes=bun,deno,node] [--keys=1000000] [--only=Put] [--json=file]
+ *     npm run bench -- [--rounds=3] [--runtimes=bun,deno,node] [--keys=1000000] [--only=pattern] [--json=file]
  *
  * It asserts nothing: it is a measurement. Quiet the machine first.
  */
@@ -36,7 +36,7 @@ const options = new Map(
 );
 const rounds = Number(options.get("rounds") ?? 3);
 const keys = Number(options.get("keys") ?? 1_000_000);
-const only = options.get("only") ?? "";
+const only = new RegExp(options.get("only") ?? "");
 const runtimes = (options.get("runtimes") ?? RUNTIMES.join(",")).split(",") as RuntimeName[];
 
 const go = goServer();
@@ -64,7 +64,7 @@ if (json !== undefined) {
 function recorderOf(subject: Subject): Recorder {
   return {
     keys,
-    wants: (row) => row.includes(only),
+    wants: (row) => only.test(row),
     record: (row, figures, goal) => {
       goals.set(row, goal);
       const by = results.get(row) ?? new Map<string, Figures[]>();

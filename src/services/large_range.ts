@@ -202,7 +202,7 @@ class RangeReply extends LongReply {
     if (cursor.done) piece.write(this.#tail);
     this.#made += piece.length - lengthBefore;
     const isRight = cursor.done ? this.#made === this.length : this.#made <= this.length;
-    assert(isRight, `A range of ${this.length} bytes came to ${this.#made}`);
+    assert(isRight, "A range of % bytes came to %", this.length, this.#made);
   }
 
   #gather(): void {
