@@ -217,7 +217,7 @@ export class Output implements Flushable {
     if (allowed <= 0) return 0;
     const start = this.startData().length - FRAME_HEADER_BYTES;
     const count = source.read(this.buffer, allowed);
-    assert(count === this.dataLength && count <= allowed, `A source of ${allowed} octets gave ${count}`);
+    assert(count === this.dataLength && count <= allowed, "A source of % octets gave %", allowed, count);
     if (count === 0) {
       this.cancelData();
       return 0;

@@ -156,7 +156,7 @@ export function loadRevision(source: RangeSource, main: number, sub: number): Ui
 /** A stored KeyValue that is valid until the backend is called again. */
 export function viewRevision(source: RangeSource, main: number, sub: number): Uint8Array {
   const keyValue = source.backend.viewRevision(main, sub);
-  assert(keyValue !== undefined, `Revision ${main}.${sub} is in the index and not in the backend`);
+  assert(keyValue !== undefined, "Revision %.% is in the index and not in the backend", main, sub);
   return keyValue;
 }
 
