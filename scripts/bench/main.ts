@@ -115,7 +115,9 @@ function raw({ value, p50, p99, cpuSeconds, peakMib }: Figures): string {
 function medianOf(list: readonly Figures[] | undefined): number | undefined {
   if (list === undefined) return undefined;
   const values = list.map(({ value }) => value).sort((a, b) => a - b);
-  return values[Math.floor(values.length / 2)];
+  const upper = values[Math.floor(values.length / 2)]!;
+  const lower = values[Math.floor((values.length - 1) / 2)]!;
+  return (lower + upper) / 2;
 }
 
 function show(value: number | undefined): string {

@@ -1,3 +1,4 @@
+import { EMPTY_BYTES } from "../base/bytes.ts";
 import type { ReadableFile } from "../ports/files.ts";
 
 /*
@@ -32,6 +33,9 @@ export const TREE_HEAD_BYTES = 48;
 const BIG_DATA_COUNT_AT = 16;
 const BIG_DATA_HEAD_BYTES = 24;
 export const META_PAGES = 2;
+
+/** Pages read at a time where the next one to be looked at is near the last. */
+const BLOCK_PAGES = 64;
 
 /** What the meta page in effect says of its file. */
 export interface TreeShape {
@@ -75,6 +79,10 @@ class TreeWalk {
   readonly #taken: Uint8Array;
   /** Pages still to be read. */
   readonly #left: number[] = [];
+  /** Pages read together, and the number of the first. */
+  #block: Uint8Array = EMPTY_BYTES;
+  #blockStart = 0;
+  #lastRead = 0;
 
   constructor(file: ReadableFile, { pageBytes, lastPage, transaction }: TreeShape) {
     this.#file = file;
@@ -90,7 +98,7 @@ class TreeWalk {
     const problem = this.#takePage(root);
     if (problem !== undefined) return `the head of a tree ${problem}`;
     for (let number = this.#left.pop(); number !== undefined; number = this.#left.pop()) {
-      const page = this.#file.readAt(number * this.#pageBytes, this.#pageBytes);
+      const page = this.#readPage(number);
       const problem = this.#followPage(page, number, isFreeList);
       if (problem !== undefined) return `${this.#name(number)} ${problem}`;
     }
@@ -148,7 +156,7 @@ class TreeWalk {
     if (readUint16(page, node + 6) !== 8 || sizeBytes < 8) return "is damaged";
     const isBig = readUint16(page, node + 4) === BIG_DATA;
     const list = isBig
-      ? this.#file.readAt(Number(readUint64(page, data)) * this.#pageBytes + PAGE_HEADER_BYTES, 8)
+      ? this.#readPage(Number(readUint64(page, data))).subarray(PAGE_HEADER_BYTES)
       : page.subarray(data, data + 8);
     return Number(readUint64(list, 0)) > sizeBytes / 8 - 1 ? "has a damaged list of free pages" : undefined;
   }
@@ -170,7 +178,7 @@ class TreeWalk {
       const problem = this.#take(first + i);
       if (problem !== undefined) return problem;
     }
-    const header = this.#file.readAt(first * this.#pageBytes, PAGE_HEADER_BYTES);
+    const header = this.#readPage(first);
     const isFirst = this.#isHeaderOf(header, first) &&
       (readUint16(header, PAGE_FLAGS_AT) & KINDS) === OVERFLOW &&
       readUint32(header, VALUE_PAGES_AT) === count;
@@ -185,6 +193,19 @@ class TreeWalk {
     const bit = 1 << (number & 7);
     if ((this.#taken[number >>> 3]! & bit) !== 0) return `refers to page ${number}, as another one does`;
     this.#taken[number >>> 3]! |= bit;
+  }
+
+  /** A page that is in the file; with those around it, as long as the walk stays in one neighbourhood. */
+  #readPage(number: number): Uint8Array {
+    const pageBytes = this.#pageBytes;
+    if (number < this.#blockStart || number >= this.#blockStart + this.#block.length / pageBytes) {
+      const pages = Math.abs(number - this.#lastRead) < BLOCK_PAGES ? BLOCK_PAGES : 1;
+      this.#blockStart = number - number % pages;
+      this.#block = this.#file.readAt(this.#blockStart * pageBytes, pages * pageBytes);
+    }
+    this.#lastRead = number;
+    const at = (number - this.#blockStart) * pageBytes;
+    return this.#block.subarray(at, at + pageBytes);
   }
 
   #isHeaderOf(header: Uint8Array, number: number): boolean {
