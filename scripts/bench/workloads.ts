@@ -105,7 +105,7 @@ function row(
 }
 
 function jsonRow(name: string, path: string, json: string): Workload {
-  return { ...row(name, path, utf8(json), 100, 1, 20_000, "≥ 4"), isJson: true };
+  return { ...row(name, path, utf8(json), 100, 1, 100_000, "≥ 4"), isJson: true };
 }
 
 function latencyRow(
