@@ -130,15 +130,19 @@ export class EtcdServer {
     this.#node = parts.node;
     this.backend = parts.backend;
     this.store = parts.store;
-    this.watchHub = new WatchHub(parts.store, (step) =>
-      ports.clock.soon(() => {
-        if (this.#stopped) return;
-        try {
-          step();
-        } catch (error) {
-          onFatal(error);
-        }
-      }));
+    const guarded = (step: () => void) => (): void => {
+      if (this.#stopped) return;
+      try {
+        step();
+      } catch (error) {
+        onFatal(error);
+      }
+    };
+    this.watchHub = new WatchHub(
+      parts.store,
+      (step) => ports.clock.soon(guarded(step)),
+      (step) => ports.clock.after(0, guarded(step)),
+    );
     this.lessor = parts.lessor;
     this.leases = new LeaseKeeper({
       ...ports,
