@@ -1,4 +1,6 @@
 const VARINT_BYTES_MAX = 10;
+/** Copied in a loop: calling the runtime's `set` takes as long as this many bytes. */
+const SHORT_BYTES_MAX = 24;
 const TWO_POW_32 = 0x1_0000_0000;
 
 /** Splits a 64-bit integer into two numbers without arithmetic on bigints. */
@@ -34,9 +36,15 @@ export class ByteWriter {
   }
 
   write(source: Uint8Array): void {
-    this.reserve(source.length);
-    this.bytes.set(source, this.length);
-    this.length += source.length;
+    const count = source.length;
+    this.reserve(count);
+    if (count > SHORT_BYTES_MAX) {
+      this.bytes.set(source, this.length);
+    } else {
+      const { bytes, length } = this;
+      for (let i = 0; i < count; i += 1) bytes[length + i] = source[i]!;
+    }
+    this.length += count;
   }
 
   /** A protobuf varint of a whole number in [0, 2^53). */

@@ -6,7 +6,7 @@ import type {
   ServerConnectionInfo,
   ServerStream,
 } from "../http2/api.ts";
-import { encodeStaticBlock } from "../http2/hpack/encoder.ts";
+import { type RepeatedBlock, RepeatedFields } from "../http2/hpack/repeated_fields.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { Compression } from "../ports/compression.ts";
 import { type AcceptedHead, type CallHead, readCallHead, type RefusedHead } from "./call_head.ts";
@@ -46,13 +46,16 @@ const UNFINISHED_BYTES_MAX = 64 * 1024 * 1024;
 
 const RESPONSE_FIELDS = [[":status", "200"], ["content-type", "application/grpc"]] as const;
 
-/** Blocks every call sends; they refer to no dynamic table and serve every connection. */
-export const responseBlock: Uint8Array = encodeStaticBlock(RESPONSE_FIELDS);
-export const gzipResponseBlock: Uint8Array = encodeStaticBlock([...RESPONSE_FIELDS, [
-  "grpc-encoding",
-  "gzip",
-]]);
-export const okTrailersBlock: Uint8Array = encodeStaticBlock([["grpc-status", "0"], ["grpc-message", ""]]);
+const OK_TRAILERS = [["grpc-status", "0"], ["grpc-message", ""]] as const;
+
+/** What a call that ends well sends. All blocks of a server that go into the peer's table come from this one list. */
+const repeatedFields = new RepeatedFields([RESPONSE_FIELDS[1], ...OK_TRAILERS]);
+export const responseBlock: RepeatedBlock = repeatedFields.block(RESPONSE_FIELDS);
+export const gzipResponseBlock: RepeatedBlock = repeatedFields.block([
+  ...RESPONSE_FIELDS,
+  ["grpc-encoding", "gzip"],
+]);
+export const okTrailersBlock: RepeatedBlock = repeatedFields.block(OK_TRAILERS);
 
 /** gRPC over our HTTP/2 engine: finds the method and makes the call object that takes the body. */
 export class GrpcServer implements RequestHandler {

@@ -44,7 +44,7 @@ export class UnaryCall implements RequestBody, CallContext, PendingObserver<unkn
     this.#server = server;
     this.#stream = stream;
     this.head = head;
-    this.#startedMs = server.options.clock.monotonicMs();
+    this.#startedMs = server.options.clock.recentMs;
   }
 
   onData(chunk: Uint8Array, start: number, end: number): void {
@@ -189,7 +189,7 @@ export class UnaryCall implements RequestBody, CallContext, PendingObserver<unkn
     stats.handled[code]! += 1;
     const { onUnaryDone, clock } = this.#server.options;
     if (onUnaryDone === undefined && stats.handling === undefined) return;
-    const tookMs = clock.monotonicMs() - this.#startedMs;
+    const tookMs = clock.recentMs - this.#startedMs;
     stats.handling?.observe(tookMs / 1000);
     onUnaryDone?.(this, tookMs, code);
   }

@@ -89,6 +89,7 @@ export class Http1Connection implements ByteStreamHandler, Flushable, Swept {
       if (this.#lingerBytes > this.#limits.lingerBytesMax) this.transport.destroy();
       return;
     }
+    this.#server.clock.monotonicMs(); // For the requests in the chunk: they take `recentMs`.
     this.#promised = true;
     if (this.#waiting === undefined) this.#read(chunk, 0);
     else this.#gather(chunk);

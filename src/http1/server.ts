@@ -26,7 +26,7 @@ export class Http1Server implements Swept {
   readonly onDefect: (error: unknown) => void;
   /** The time for the Date field, a second old at the most. */
   date = "";
-  readonly #clock: Clock;
+  readonly clock: Clock;
   readonly #connections = new Set<Http1Connection>();
   #draining = false;
 
@@ -36,7 +36,7 @@ export class Http1Server implements Swept {
     this.limits = { ...defaultHttp1Limits, ...options.limits };
     this.handler = options.handler;
     this.onDefect = options.onDefect;
-    this.#clock = options.clock;
+    this.clock = options.clock;
   }
 
   get connections(): number {
@@ -71,6 +71,6 @@ export class Http1Server implements Swept {
   }
 
   #setDate(): void {
-    this.date = new Date(this.#clock.wallMs()).toUTCString();
+    this.date = new Date(this.clock.wallMs()).toUTCString();
   }
 }

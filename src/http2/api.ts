@@ -1,8 +1,15 @@
 import type { ByteWriter } from "../base/byte_writer.ts";
 import type { PeerInfo } from "../ports/sockets.ts";
+import type { RepeatedBlock } from "./hpack/repeated_fields.ts";
 
 /** One header field, name in lower case. Values are latin-1 strings, as HTTP/2 carries octets. */
 export type HeaderField = readonly [name: string, value: string];
+
+/**
+ * A header block to send: bytes made by `encodeStaticBlock`, which mean the same on every connection, or one made by
+ * the server's `RepeatedFields`, which each connection sends in its own form.
+ */
+export type HeaderBlock = Uint8Array | RepeatedBlock;
 
 /**
  * A request's decoded header block. Requests whose blocks were the same bytes share one object, so it is
@@ -52,11 +59,8 @@ export interface ServerStream {
   readonly connection: ServerConnectionInfo;
   /** True once the stream is closed or reset. */
   readonly closed: boolean;
-  /**
-   * Sends a header block that `encodeStaticBlock` made (it refers to no dynamic table, so its bytes
-   * serve every connection), as response headers or trailers. It queues behind parked data.
-   */
-  sendBlock(block: Uint8Array, endStream: boolean): void;
+  /** Sends a header block as response headers or trailers. It queues behind parked data. */
+  sendBlock(block: HeaderBlock, endStream: boolean): void;
   /** Encodes and sends fields: for what is not known beforehand. */
   sendFields(fields: readonly HeaderField[], endStream: boolean): void;
   /**

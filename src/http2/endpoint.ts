@@ -197,6 +197,7 @@ export abstract class Endpoint implements ByteStreamHandler, FrameSink, Swept {
   onData(chunk: Uint8Array): void {
     this.#readSinceSweep = true;
     if (this.ended) return;
+    this.#clock.monotonicMs(); // For the requests in the chunk: they take `recentMs`.
     this.output.promiseFlush();
     const at = this.readPreface(chunk);
     if (at >= 0) this.#frames.read(chunk, at);
@@ -420,7 +421,7 @@ export abstract class Endpoint implements ByteStreamHandler, FrameSink, Swept {
       const value = uint32At(bytes, at + 2);
       switch ((bytes[at]! << 8) | bytes[at + 1]!) {
         case Setting.headerTableSize:
-          this.output.owesTableSize = true;
+          this.output.peerTableBytesMax = value;
           break;
         case Setting.enablePush:
           if (value > 1) return this.fail(ErrorCode.protocolError, "ENABLE_PUSH out of range");

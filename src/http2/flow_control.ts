@@ -1,14 +1,14 @@
 import { EMPTY_BYTES } from "../base/bytes.ts";
-import type { DataSource } from "./api.ts";
+import type { DataSource, HeaderBlock } from "./api.ts";
 import type { Stream } from "./stream.ts";
 
 /** The window of every stream and connection before anybody says otherwise (RFC 9113 section 6.9.2). */
 export const WINDOW_DEFAULT = 65_535;
 export const WINDOW_MAX = 0x7fff_ffff;
 
-/** Output of a stream that windows, or the socket, do not take yet. */
+/** Output of a stream that windows, or the socket, do not take yet: a header block, or data. */
 interface ParkedItem {
-  readonly kind: "data" | "headers" | "source";
+  readonly block: HeaderBlock | undefined;
   readonly bytes: Uint8Array;
   /** Where data comes from that is not in `bytes`. */
   readonly source: DataSource | undefined;
@@ -20,6 +20,16 @@ interface ParkedItem {
   next: ParkedItem | undefined;
 }
 
+const NO_OUTPUT: ParkedItem = {
+  block: undefined,
+  bytes: EMPTY_BYTES,
+  source: undefined,
+  at: 0,
+  length: 0,
+  endStream: false,
+  next: undefined,
+};
+
 /** A stream's parked output, in order. Invariant: while it is not empty, the first item is data with bytes left. */
 export class ParkedOutput {
   first: ParkedItem | undefined;
@@ -27,21 +37,17 @@ export class ParkedOutput {
   /** Data bytes left to send; header blocks are not counted. */
   bytes = 0;
 
-  add(kind: "data" | "headers", bytes: Uint8Array, at: number, endStream: boolean): void {
-    this.#append({ kind, bytes, source: undefined, at, length: bytes.length, endStream, next: undefined });
-    if (kind === "data") this.bytes += bytes.length - at;
+  addBlock(block: HeaderBlock, endStream: boolean): void {
+    this.#append({ ...NO_OUTPUT, block, endStream });
+  }
+
+  addData(bytes: Uint8Array, at: number, endStream: boolean): void {
+    this.#append({ ...NO_OUTPUT, bytes, at, length: bytes.length, endStream });
+    this.bytes += bytes.length - at;
   }
 
   addSource(source: DataSource, length: number): void {
-    this.#append({
-      kind: "source",
-      bytes: EMPTY_BYTES,
-      source,
-      at: 0,
-      length,
-      endStream: false,
-      next: undefined,
-    });
+    this.#append({ ...NO_OUTPUT, source, length });
     this.bytes += length;
   }
 

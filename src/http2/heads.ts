@@ -1,11 +1,8 @@
 import type { HeaderField, RequestHead } from "./api.ts";
 import { BlockCache } from "./block_cache.ts";
 import { type HeaderSink, HpackDecoder } from "./hpack/decoder.ts";
-import { CLASS_UNKNOWN, type FieldClass, type HeaderEntry } from "./hpack/table.ts";
+import { CLASS_UNKNOWN, type FieldClass, type HeaderEntry, TABLE_BYTES_DEFAULT } from "./hpack/table.ts";
 import type { Http2Limits } from "./limits.ts";
-
-/** SETTINGS_HEADER_TABLE_SIZE: the protocol's default, which we do not change. */
-const TABLE_SIZE_MAX = 4_096;
 
 /**
  * Why a block gives no head. "compression" ends the connection; "malformed" is an error of the stream;
@@ -76,7 +73,7 @@ const NO_FIELDS: readonly HeaderField[] = [];
 
 /** Turns the header blocks of one connection into heads and trailers, and checks them (RFC 9113 section 8). */
 export class HeadReader implements HeaderSink {
-  readonly #decoder = new HpackDecoder(TABLE_SIZE_MAX);
+  readonly #decoder = new HpackDecoder(TABLE_BYTES_DEFAULT);
   readonly #requests = new BlockCache<DecodedRequestHead>();
   readonly #responses = new BlockCache<ResponseHead>();
   readonly #trailers = new BlockCache<readonly HeaderField[]>();

@@ -2,7 +2,7 @@ import { assert } from "../base/assert.ts";
 import { ByteWriter } from "../base/byte_writer.ts";
 import { EMPTY_BYTES } from "../base/bytes.ts";
 import type { ByteStream } from "../ports/sockets.ts";
-import type { DataSource } from "./api.ts";
+import type { DataSource, HeaderBlock } from "./api.ts";
 import type { FloodMeter } from "./flood_meter.ts";
 import { SendRing, WINDOW_DEFAULT } from "./flow_control.ts";
 import type { Flushable, FlushQueue } from "./flush_queue.ts";
@@ -15,6 +15,8 @@ import {
   writeHeaderBlock,
 } from "./frames.ts";
 import { TABLE_SIZE_ZERO } from "./hpack/encoder.ts";
+import { TABLE_EMPTY, TABLE_UNUSED } from "./hpack/repeated_fields.ts";
+import { TABLE_BYTES_DEFAULT } from "./hpack/table.ts";
 import type { Http2Limits } from "./limits.ts";
 import type { Stream } from "./stream.ts";
 import type { Sweeper } from "./sweeper.ts";
@@ -48,8 +50,6 @@ export class Output implements Flushable {
   parkedBytes = 0;
   /** A header block or DATA has been written since somebody set this to false. */
   payloadWritten = false;
-  /** The peer has shrunk the table that we do not use: the next block must say that we heard. */
-  owesTableSize = false;
   /** Coarse monotonic time since when the socket has kept output, or -1. */
   queuedSinceMs = -1;
   /** Too much output waits for a peer that goes on sending: nothing is read from it. */
@@ -63,6 +63,10 @@ export class Output implements Flushable {
   readonly #onDefect: (stream: Stream, error: unknown) => void;
   readonly #ring = new SendRing();
   #frameBytesMax = FRAME_BYTES_DEFAULT;
+  /** How many of the repeated fields the peer's dynamic table holds, by the blocks written so far. */
+  #tableState = TABLE_EMPTY;
+  /** The next block must say that the table is not used any more. */
+  #owesTableSize = false;
   /** There is output, or about to be: `buffer` has memory, and a flush is to come. */
   #touched = false;
   /** Somebody has promised to flush at the end of what is going on now. */
@@ -109,14 +113,26 @@ export class Output implements Flushable {
     if (this.#touched) this.flush();
   }
 
-  writeBlock(streamId: number, block: Uint8Array, endStream: boolean): void {
+  /** The peer's SETTINGS_HEADER_TABLE_SIZE. With less than the default we do without the table, and say so. */
+  set peerTableBytesMax(bytes: number) {
+    if (bytes >= TABLE_BYTES_DEFAULT) return;
+    this.#tableState = TABLE_UNUSED;
+    this.#owesTableSize = true;
+  }
+
+  writeBlock(streamId: number, block: HeaderBlock, endStream: boolean): void {
     const buffer = this.touch();
-    let bytes = block;
-    if (this.owesTableSize) {
-      this.owesTableSize = false;
-      bytes = new Uint8Array(1 + block.length);
-      bytes[0] = TABLE_SIZE_ZERO;
-      bytes.set(block, 1);
+    let bytes: Uint8Array;
+    if (block instanceof Uint8Array) {
+      bytes = block;
+    } else {
+      const form = block.formFor(this.#tableState);
+      bytes = form.bytes;
+      this.#tableState = form.state;
+    }
+    if (this.#owesTableSize) {
+      this.#owesTableSize = false;
+      bytes = Uint8Array.of(TABLE_SIZE_ZERO, ...bytes);
     }
     writeHeaderBlock(buffer, streamId, bytes, endStream, this.#frameBytesMax);
     this.payloadWritten = true;

@@ -1,5 +1,5 @@
 import type { ByteWriter } from "../base/byte_writer.ts";
-import type { DataSource, HeaderField } from "./api.ts";
+import type { DataSource, HeaderBlock, HeaderField } from "./api.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { ParkedOutput } from "./flow_control.ts";
 import { encodeStaticBlock } from "./hpack/encoder.ts";
@@ -56,10 +56,10 @@ export abstract class Stream {
     return this.parked === undefined ? 0 : this.parked.bytes;
   }
 
-  sendBlock(block: Uint8Array, endStream: boolean): void {
+  sendBlock(block: HeaderBlock, endStream: boolean): void {
     if (this.closed || this.localEnded) return;
     if (endStream) this.localEnded = true;
-    if (this.parked !== undefined) return this.parked.add("headers", block, 0, endStream);
+    if (this.parked !== undefined) return this.parked.addBlock(block, endStream);
     this.output.writeBlock(this.id, block, endStream);
     if (endStream) this.endpoint.onLocalEnd(this);
   }
@@ -93,7 +93,7 @@ export abstract class Stream {
 
   #park(bytes: Uint8Array, at: number, endStream: boolean): void {
     if (this.parked === undefined) this.beginParking(new ParkedOutput());
-    this.parked!.add("data", bytes, at, endStream);
+    this.parked!.addData(bytes, at, endStream);
     this.output.parkedBytes += bytes.length - at;
     this.output.enlist(this);
   }
@@ -145,7 +145,7 @@ export abstract class Stream {
   protected sendUnwindowed(parked: ParkedOutput, ended: boolean): void {
     let endSent = ended;
     for (let item = parked.first; item !== undefined; item = parked.first) {
-      if (item.kind === "headers") this.output.writeBlock(this.id, item.bytes, item.endStream);
+      if (item.block !== undefined) this.output.writeBlock(this.id, item.block, item.endStream);
       else if (item.length > 0) return;
       else this.output.writeData(this, item.bytes, 0, item.endStream);
       endSent = item.endStream;

@@ -2,6 +2,11 @@
 export interface Clock {
   /** Milliseconds, never going back; the origin means nothing. */
   monotonicMs(): number;
+  /**
+   * What `monotonicMs` told last, which costs nothing: the beginning of this turn or later, since whoever takes
+   * something from outside asks first. For durations and deadlines of single requests.
+   */
+  readonly recentMs: number;
   /** Milliseconds since 1970-01-01T00:00:00Z. Only for log lines, ids and what people read. */
   wallMs(): number;
   /** Calls `run` once after `delayMs`; delays past 2^31 - 1 ms are waited for in full. */

@@ -173,7 +173,7 @@ export class EtcdServer {
       alarms: this.alarms,
       quota: this.quota,
       onLeaseRevoked: (id) => this.leases.onRevoked(id),
-      now: () => ports.clock.monotonicMs(),
+      clock: ports.clock,
       onApplied: (kind, succeeded, tookMs, sinceProposedMs) =>
         this.#onApplied(kind, succeeded, tookMs, sinceProposedMs),
       onQuotaReached: () => this.#raiseNoSpace(),
@@ -286,7 +286,7 @@ export class EtcdServer {
     if (this.committedIndex - this.appliedIndex > APPLY_LAG_MAX) throw new EtcdError("tooManyRequests");
     const data = this.#encoder.encode(kind, encoded);
     if (data.length > this.config.maxRequestBytes) throw new EtcdError("requestTooLarge");
-    const proposal = new Proposal<K, T>(kind, request, this.#ports.clock.monotonicMs());
+    const proposal = new Proposal<K, T>(kind, request, this.#ports.clock.recentMs);
     this.#loop.propose(data, proposal as Proposal);
     return proposal;
   }

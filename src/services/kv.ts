@@ -129,7 +129,7 @@ class KvService {
   range(request: RangeRequest): Reply<RangeOutcome> {
     checkRange(request);
     const server = this.#server;
-    const startedMs = this.#now();
+    const startedMs = server.ports.clock.recentMs;
     if (request.serializable || server.canReadNow) return this.#read(request, startedMs, startedMs);
     return afterBarrier(
       server,

@@ -5,6 +5,8 @@ import { utf8 } from "../../src/base/bytes.ts";
 import type { DataSource } from "../../src/http2/api.ts";
 import { ErrorCode, FRAME_PING, FRAME_SETTINGS, PREFACE, Setting, uint32At } from "../../src/http2/frames.ts";
 import { encodeStaticBlock } from "../../src/http2/hpack/encoder.ts";
+import { RepeatedFields } from "../../src/http2/hpack/repeated_fields.ts";
+import { TABLE_BYTES_DEFAULT } from "../../src/http2/hpack/table.ts";
 import {
   data,
   fieldsOf,
@@ -559,6 +561,33 @@ test("a shrunk header table is acknowledged at the beginning of the next block",
   server.settle();
   const blocks = server.of(HEADERS).map(({ payload }) => payload[0]);
   assert.deepEqual(blocks, [0x20, trailersBlock[0], okBlock[0], trailersBlock[0]]);
+});
+
+test("repeated fields are sent whole once, and again when the peer shrinks its table", () => {
+  const server = new ServerFixture();
+  const fields: [string, string][] = [["grpc-status", "0"], ["grpc-message", ""]];
+  const block = new RepeatedFields(fields).block(fields);
+  const answer = (id: number): void => server.request(id).stream.sendBlock(block, true);
+  answer(1);
+  answer(3);
+  server.send(settings([Setting.headerTableSize, TABLE_BYTES_DEFAULT - 1]));
+  answer(5);
+  answer(7);
+  server.settle();
+  const blocks = server.of(HEADERS).map(({ payload }) => payload);
+  for (const each of blocks) assert.deepEqual(fieldsOf(server.hpack, each), fields);
+  const plain = encodeStaticBlock(fields);
+  assert.deepEqual(blocks.slice(1), [hex("bf be"), Uint8Array.of(0x20, ...plain), plain]);
+});
+
+test("a peer with a larger table is sent repeated fields as any other", () => {
+  const server = new ServerFixture();
+  const block = new RepeatedFields([["grpc-status", "0"]]).block([["grpc-status", "0"]]);
+  server.send(settings([Setting.headerTableSize, 65_536]));
+  server.request(1).stream.sendBlock(block, true);
+  server.request(3).stream.sendBlock(block, true);
+  server.settle();
+  assert.deepEqual(server.of(HEADERS)[1]!.payload, hex("be"));
 });
 
 test("goAway() lets open streams end, then closes", () => {

@@ -33,6 +33,10 @@ export class ManualClock implements Clock {
     return this.#nowMs;
   }
 
+  get recentMs(): number {
+    return this.#nowMs;
+  }
+
   wallMs(): number {
     return this.#nowMs;
   }

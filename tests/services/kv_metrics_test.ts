@@ -20,7 +20,14 @@ function withoutLeader() {
     metrics,
     canReadNow: false,
     config: { maxTxnOps: 128 },
-    ports: { clock: { monotonicMs: () => nowMs } },
+    ports: {
+      clock: {
+        monotonicMs: () => nowMs,
+        get recentMs() {
+          return nowMs;
+        },
+      },
+    },
     readBarrier() {
       barriers.push(new Pending<void>());
       return barriers.at(-1)!;

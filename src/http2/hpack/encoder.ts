@@ -4,6 +4,7 @@ import { encodeHuffman, huffmanEncodedLength } from "./huffman.ts";
 import { staticTable } from "./table.ts";
 
 const INDEXED = 0x80;
+const WITH_INDEXING = 0x40;
 const WITHOUT_INDEXING = 0x00;
 const NEVER_INDEXED = 0x10;
 const HUFFMAN_CODED = 0x80;
@@ -21,28 +22,37 @@ staticTable.forEach(({ field: [name, value] }, at) => {
 });
 
 /**
- * Appends fields that refer to the static table or are literals without indexing. No dynamic table is used:
- * the bytes mean the same on every connection, and blocks that recur are encoded once by `encodeStaticBlock`.
+ * Appends a field that refers to the static table or is a literal without indexing: the bytes mean the same on every
+ * connection.
  */
-export function encodeFields(out: ByteWriter, fields: readonly HeaderField[]): void {
-  for (const [name, value] of fields) {
-    const whole = indexOfField.get(`${name}\n${value}`);
-    if (whole !== undefined) {
-      integer(out, INDEXED, 7, whole);
-      continue;
-    }
-    const nameIndex = indexOfName.get(name) ?? 0;
-    integer(out, secretNames.has(name) ? NEVER_INDEXED : WITHOUT_INDEXING, 4, nameIndex);
-    if (nameIndex === 0) string(out, name);
-    string(out, value);
-  }
+export function encodeField(out: ByteWriter, [name, value]: HeaderField): void {
+  const whole = indexOfField.get(`${name}\n${value}`);
+  if (whole !== undefined) return encodeIndexed(out, whole);
+  literal(out, secretNames.has(name) ? NEVER_INDEXED : WITHOUT_INDEXING, 4, name, value);
+}
+
+/** Appends a field by its index in the static or the dynamic table. */
+export function encodeIndexed(out: ByteWriter, index: number): void {
+  integer(out, INDEXED, 7, index);
+}
+
+/** Appends a field that the peer puts into its dynamic table. */
+export function encodeInsertion(out: ByteWriter, [name, value]: HeaderField): void {
+  literal(out, WITH_INDEXING, 6, name, value);
 }
 
 /** A header block for `sendBlock`, good for every connection. Names are lower case, values latin-1. */
 export function encodeStaticBlock(fields: readonly HeaderField[]): Uint8Array {
   const out = new ByteWriter();
-  encodeFields(out, fields);
+  for (const field of fields) encodeField(out, field);
   return out.toBytes();
+}
+
+function literal(out: ByteWriter, pattern: number, prefixBits: number, name: string, value: string): void {
+  const nameIndex = indexOfName.get(name) ?? 0;
+  integer(out, pattern, prefixBits, nameIndex);
+  if (nameIndex === 0) string(out, name);
+  string(out, value);
 }
 
 function integer(out: ByteWriter, pattern: number, prefixBits: number, value: number): void {

@@ -3,6 +3,9 @@ import type { HeaderField } from "../api.ts";
 /** Octets that RFC 7541 section 4.1 adds to name and value for the size of an entry. */
 export const ENTRY_OVERHEAD_BYTES = 32;
 
+/** SETTINGS_HEADER_TABLE_SIZE of who does not say (RFC 9113 section 6.5.2). */
+export const TABLE_BYTES_DEFAULT = 4_096;
+
 /** What HTTP/2 makes of a field, derived from its name and value once and kept on the entry. */
 export type FieldClass = number;
 export const CLASS_UNKNOWN: FieldClass = 0;

@@ -10,8 +10,12 @@ const TIMER_MS_MAX = 2 ** 31 - 1;
  * `timerMsMax` is the longest delay given to the runtime in one piece; tests make it small.
  */
 export function createClock(timerMsMax: number = TIMER_MS_MAX): Clock {
+  let recentMs = performance.now();
   return {
-    monotonicMs: () => performance.now(),
+    monotonicMs: () => recentMs = performance.now(),
+    get recentMs() {
+      return recentMs;
+    },
     wallMs: () => Date.now(),
     after: (delayMs, run) =>
       delayMs <= timerMsMax ? new ShortTimer(delayMs, run) : new LongTimer(delayMs, timerMsMax, run),

@@ -13,6 +13,7 @@ import {
 } from "../../gen/etcdserverpb/maintenance_pb.ts";
 import { decodeInternalRaftRequest } from "../../gen/codec/etcdserverpb/raft_internal_codec.ts";
 import type { ClusterMemberAttrSetRequest } from "../../gen/membershippb/membership_pb.ts";
+import type { Clock } from "../../ports/clock.ts";
 import type { Lessor } from "../../lease/lessor.ts";
 import type { Cluster } from "../../membership/cluster.ts";
 import type { Store } from "../../mvcc/store.ts";
@@ -28,8 +29,8 @@ export interface ApplyTarget {
   readonly cluster: Cluster;
   readonly alarms: Alarms;
   readonly quota: Quota;
-  /** Milliseconds of the monotonic clock: for metrics and the expiry of leases, never for a result. */
-  readonly now: () => number;
+  /** For metrics and the expiry of leases, never for a result. */
+  readonly clock: Clock;
   /** `sinceProposedMs` is undefined for a request of another member, or of the log at a restart. */
   readonly onApplied: (
     kind: RequestKind,
@@ -99,15 +100,16 @@ export class Applier {
     request: RaftRequests[RequestKind],
     proposedMs: number | undefined,
   ): unknown {
-    const { now, onApplied } = this.#target;
-    const startedMs = now();
+    const { clock, onApplied } = this.#target;
+    // The end of the entry before it, whose answer is written meanwhile, or the beginning of the round.
+    const startedMs = clock.recentMs;
     let succeeded = false;
     try {
       const result = this.#dispatch(kind, request, proposedMs !== undefined);
       succeeded = true;
       return result;
     } finally {
-      const endedMs = now();
+      const endedMs = clock.monotonicMs();
       const sinceProposedMs = proposedMs === undefined ? undefined : endedMs - proposedMs;
       onApplied(kind, succeeded, endedMs - startedMs, sinceProposedMs);
     }
@@ -169,9 +171,9 @@ export class Applier {
   }
 
   #grantLease({ ID, TTL }: RaftRequests["leaseGrant"]): LeaseGrantOutcome {
-    const { store, lessor, quota, now } = this.#target;
+    const { store, lessor, quota, clock } = this.#target;
     const isExceeded = quota.isExceededBy(LEASE_COST_BYTES);
-    const lease = lessor.grant(ID, TTL, now());
+    const lease = lessor.grant(ID, TTL, clock.monotonicMs());
     if (isExceeded) throw new EtcdError("noSpace");
     return { header: { revision: store.currentRevision }, ID, TTL: lease.ttlSeconds };
   }
@@ -189,8 +191,8 @@ export class Applier {
   }
 
   #checkpointLeases({ checkpoints }: RaftRequests["leaseCheckpoint"]): void {
-    const { lessor, now } = this.#target;
-    const nowMs = now();
+    const { lessor, clock } = this.#target;
+    const nowMs = clock.monotonicMs();
     for (const { ID, remainingTTL } of checkpoints) lessor.checkpoint(ID, remainingTTL, nowMs);
   }
 
