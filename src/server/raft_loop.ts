@@ -27,7 +27,9 @@ export interface RaftLoopOptions {
   readonly apply: (entry: Entry, proposal: Proposal | undefined) => void;
   /** Undefined while entries may be applied; otherwise they wait, and it resolves when to ask again. */
   readonly roomToApply: () => Promise<void> | undefined;
-  /** Runs after a batch was applied: replies leave here. */
+  /** Sends the answers given so far. */
+  readonly flush: () => void;
+  /** Runs after a batch was applied. */
   readonly onApplied: () => void;
   readonly onSoftState: (state: SoftState) => void;
   readonly onReadStates: (states: readonly ReadState[]) => void;
@@ -42,6 +44,12 @@ const LATE_TICKS_MAX = 2;
 const TURN_MS_MAX = 3;
 
 /**
+ * Enough for a save to begin in the middle of a turn, and for answers to leave in the middle of a batch. A thousand
+ * requests are read, saved, applied and answered one stage after the other otherwise, and disk and clients wait for it.
+ */
+const REQUESTS_PER_STEP = 64;
+
+/**
  * Drives raft: gathers the proposals of a turn, saves them with one write and one sync, and applies what
  * is committed while the next batch is being saved. At most one save is in flight; what is proposed
  * meanwhile makes the next batch.
@@ -53,7 +61,10 @@ export class RaftLoop {
   /** Committed entries that wait for room; raft hands out no more until they are applied. */
   #held: readonly Entry[] | undefined;
   #refused = 0;
+  /** Proposals that have come since the last save began. */
+  #gathered = 0;
   #scheduled = false;
+  #running = false;
   #stopped = false;
   #ticker: Timer | undefined;
   #lastTickMs = 0;
@@ -97,7 +108,10 @@ export class RaftLoop {
     proposal.data = data;
     proposal.index = index;
     this.#inflight.push(proposal);
-    this.wake();
+    this.#gathered += 1;
+    const isDue = this.#gathered >= REQUESTS_PER_STEP && this.#saving === undefined && !this.#running;
+    if (isDue) this.#run();
+    else this.wake();
   }
 
   proposeConfChange(change: ConfChange): void {
@@ -128,6 +142,16 @@ export class RaftLoop {
   }
 
   #run(): void {
+    // An entry that is applied may propose another.
+    this.#running = true;
+    try {
+      this.#runRounds();
+    } finally {
+      this.#running = false;
+    }
+  }
+
+  #runRounds(): void {
     const { clock, node, onSoftState, onReadStates } = this.#options;
     const startedMs = clock.monotonicMs();
     for (let ready = node.ready(); ready !== undefined && !this.#stopped; ready = node.ready()) {
@@ -143,6 +167,7 @@ export class RaftLoop {
 
   #save(ready: Ready): void {
     const { log, node, storage } = this.#options;
+    this.#gathered = 0;
     const saved = (): void => {
       this.#saving = undefined;
       if (this.#stopped) return;
@@ -156,7 +181,7 @@ export class RaftLoop {
   }
 
   #apply(entries: readonly Entry[]): void {
-    const { apply, node, onApplied, roomToApply } = this.#options;
+    const { apply, flush, node, onApplied, roomToApply } = this.#options;
     try {
       const room = roomToApply();
       if (room !== undefined) {
@@ -164,9 +189,15 @@ export class RaftLoop {
         void room.then(this.#applyHeld);
         return;
       }
-      for (const entry of entries) apply(entry, this.#inflight.take(entry.index, entry.data));
+      let answered = 0;
+      for (const entry of entries) {
+        apply(entry, this.#inflight.take(entry.index, entry.data));
+        answered += 1;
+        if (answered % REQUESTS_PER_STEP === 0) flush();
+      }
       node.applied(entries.at(-1)!.index);
       onApplied();
+      flush();
     } catch (error) {
       this.#fail(error);
     }

@@ -190,11 +190,11 @@ export class EtcdServer {
       requestTimeoutMs: requestTimeoutMs(config),
       apply: (entry, proposal) => this.#apply(entry, proposal),
       roomToApply: () => this.backend.pendingBytes < pendingBytesMax ? undefined : this.backend.nextCommit(),
+      flush,
       onApplied: () => {
         this.#barrier.onApplied(this.appliedIndex);
         if (this.leader === 0n) this.#campaignAlone();
         this.watchHub.deliver();
-        flush();
       },
       onSoftState: (state) => this.#onSoftState(state),
       onReadStates: (states) => this.#barrier.onReadStates(states, this.appliedIndex),
