@@ -150,7 +150,7 @@ export function readUint64(bytes: Uint8Array, at: number, end: number): bigint {
 }
 
 /** Reads a varint of up to 64 bits into `cursor.low` and `cursor.high`, both unsigned. */
-function readVarint(bytes: Uint8Array, at: number, end: number): void {
+export function readVarint(bytes: Uint8Array, at: number, end: number): void {
   let low = 0;
   let high = 0;
   for (let shift = 0; shift < 70; shift += 7) {

@@ -6,8 +6,8 @@ import {
   readLength,
   readLongTag,
   readText,
-  readUint64,
   readUnknown,
+  readVarint,
 } from "../base/wire.ts";
 import { encodeBase64 } from "./base64.ts";
 import type { FieldPlan, MessagePlan } from "./json_plan.ts";
@@ -168,10 +168,31 @@ function writeInteger64(out: ByteWriter, signed: boolean, bytes: Uint8Array, at:
     cursor.at = at + 1;
     return writeDigits(out, first);
   }
-  const value = signed ? readInt64(bytes, at, end) : readUint64(bytes, at, end);
-  // The halves of the varint are still in the cursor: a number that is exact needs no digits of a bigint.
-  if (cursor.high <= SAFE_INTEGER_MAX) writeDigits(out, cursor.high * TWO_POW_32 + cursor.low);
-  else writeAscii(out, String(value));
+  readVarint(bytes, at, end);
+  const { high, low } = cursor;
+  // A number that is exact needs no digits of a bigint.
+  if (high <= SAFE_INTEGER_MAX) writeDigits(out, high * TWO_POW_32 + low);
+  else writeAscii(out, longDigits(signed, high, low));
+}
+
+interface LongNumber {
+  readonly signed: boolean;
+  readonly high: number;
+  readonly low: number;
+  readonly digits: string;
+}
+
+/** Numbers of many digits that were written last, by their low bits: the ids of cluster and member are in every header. */
+const remembered: (LongNumber | undefined)[] = new Array(8);
+
+function longDigits(signed: boolean, high: number, low: number): string {
+  const slot = low & (remembered.length - 1);
+  const known = remembered[slot];
+  if (known?.low === low && known.high === high && known.signed === signed) return known.digits;
+  const value = (BigInt(high) << 32n) | BigInt(low);
+  const digits = String(signed ? BigInt.asIntN(64, value) : value);
+  remembered[slot] = { signed, high, low, digits };
+  return digits;
 }
 
 /** A whole number that is exact. */

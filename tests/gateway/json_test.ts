@@ -14,6 +14,7 @@ import {
   RangeRequestSchema,
   TxnRequestSchema,
 } from "../../src/gen/etcdserverpb/kv_pb.ts";
+import { ResponseHeaderSchema } from "../../src/gen/etcdserverpb/header_pb.ts";
 import { WatchRequestSchema, WatchResponseSchema } from "../../src/gen/etcdserverpb/watch_pb.ts";
 import { randomMessage } from "../harness/random_message.ts";
 
@@ -85,6 +86,19 @@ test("writeJson escapes for HTML in streams alone", () => {
     written(WatchResponseSchema, response, true),
     '{"cancel_reason":"a\\u003cb\\u003e\\u0026\\u2028\\"\\n\\u0001é"}',
   );
+});
+
+test("writeJson keeps 64-bit integers exact, signed or not, whatever was written before", () => {
+  // All end in the same bits; the second time each is remembered, or overwritten.
+  const ids = [(1n << 64n) - 1n, (1n << 63n) - 1n, (1n << 54n) - 1n, (1n << 53n) - 1n, 127n];
+  for (const id of [...ids, ...ids]) {
+    const unsigned = fromJson(ResponseHeaderSchema, { cluster_id: String(id) });
+    assert.equal(written(ResponseHeaderSchema, unsigned), `{"cluster_id":"${id}"}`);
+    for (const signed of [BigInt.asIntN(64, id), -BigInt.asIntN(64, id)]) {
+      const message = fromJson(ResponseHeaderSchema, { revision: String(signed) });
+      assert.equal(written(ResponseHeaderSchema, message), `{"revision":"${signed}"}`);
+    }
+  }
 });
 
 test("JsonReader keeps 64-bit integers exact", () => {
