@@ -18,6 +18,7 @@ import { WebSocketServer } from "../http1/websocket_server.ts";
 import { FlushQueue } from "../http2/flush_queue.ts";
 import { Sweeper } from "../http2/sweeper.ts";
 import { hexId } from "../base/bytes.ts";
+import { ConnectionSlots } from "../base/connection_slots.ts";
 import { plainText } from "../gateway/plain_answers.ts";
 import { HostWhitelist } from "../gateway/host_whitelist.ts";
 import { OriginPolicy } from "../gateway/cors.ts";
@@ -57,10 +58,12 @@ export interface EtcdOptions {
 const REQUEST_OVERHEAD_BYTES = 512 * 1024;
 const HANDSHAKE_TIMEOUT_MS = 10_000;
 const PREFACE_TIMEOUT_MS = 10_000;
-/** File descriptors kept for the log, the store and peers. */
+/** File descriptors kept for the log, the store, peers and metrics. */
 const RESERVED_FILES = 150;
+/** Of those: clients that take all of theirs leave peers and probes of the health some. */
+const PEER_AND_METRICS_CONNECTIONS_MAX = 64;
 /** Where the platform does not tell how many files a process may have open. */
-const CONNECTIONS_MAX = 65_536;
+const FILES_MAX = 65_536;
 const DRAIN_MS = 1_500;
 
 /** A running member with its listeners: what `startEtcd` returns. */
@@ -78,6 +81,8 @@ export class Etcd {
   readonly #connections = new Set<ServerConnection>();
   readonly #http1Servers: Http1Server[] = [];
   readonly #sweeper: Sweeper;
+  readonly #clientSlots: ConnectionSlots;
+  readonly #otherSlots = new ConnectionSlots(PEER_AND_METRICS_CONNECTIONS_MAX);
   readonly #flushQueue: FlushQueue;
   readonly #grpc: GrpcServer;
   readonly #app: Hono<GatewayEnv>;
@@ -93,6 +98,8 @@ export class Etcd {
     this.server = server;
     this.#flushQueue = flushQueue;
     this.#sweeper = new Sweeper(runtime.clock);
+    const files = runtime.process.openFilesMax() ?? FILES_MAX;
+    this.#clientSlots = new ConnectionSlots(Math.max(files - RESERVED_FILES, 1));
     this.#hosts = new HostWhitelist(config.hostWhitelist);
     this.#origins = new OriginPolicy(config.cors);
     this.methods = new MethodTable(etcdMethods(server), { timed: config.metrics === "extensive" });
@@ -186,7 +193,7 @@ export class Etcd {
     const toPeers = peerHandler(this.server);
     for (const port of portsOf(config.listenPeerUrls)) {
       const { address } = await this.#listen(port, peerTls, {
-        ...this.#commonListenOptions("peer"),
+        ...this.#commonListenOptions("peer", this.#otherSlots),
         onHttp1: this.#serveHttp1((exchange) => new FetchHttp1(exchange, toPeers, runtime.clock)),
       });
       log.info("serving peer traffic", { address: addressText(address) });
@@ -202,7 +209,7 @@ export class Etcd {
     }
     for (const port of portsOf(config.listenMetricsUrls)) {
       await this.#listen(port, clientTls, {
-        ...this.#commonListenOptions("metrics"),
+        ...this.#commonListenOptions("metrics", this.#otherSlots),
         onHttp1: this.#serveHttp1((exchange) => new FetchHttp1(exchange, this.#fetchMetrics, runtime.clock)),
       });
       log.info("serving metrics", { address: port.url });
@@ -270,10 +277,13 @@ export class Etcd {
     return (stream) => server.accept(stream);
   }
 
-  #commonListenOptions(endpoint: string): Omit<ListenOptions, "onHttp2" | "onHttp1"> {
-    const { runtime, log } = this.#options;
+  #commonListenOptions(
+    endpoint: string,
+    slots: ConnectionSlots,
+  ): Omit<ListenOptions, "onHttp2" | "onHttp1"> {
+    const { log } = this.#options;
     return {
-      connectionsMax: Math.max((runtime.process.openFilesMax() ?? CONNECTIONS_MAX) - RESERVED_FILES, 1),
+      slots,
       handshakeTimeoutMs: HANDSHAKE_TIMEOUT_MS,
       prefaceTimeoutMs: PREFACE_TIMEOUT_MS,
       onRejected: ({ remoteAddress, serverName, message }) =>
@@ -301,7 +311,7 @@ export class Etcd {
       onDefect: (error) => this.#options.onFatal(error),
     });
     return {
-      ...this.#commonListenOptions("client"),
+      ...this.#commonListenOptions("client", this.#clientSlots),
       onHttp2: (stream) => void this.#connections.add(new ServerConnection(stream, this.#grpc, http2)),
       onHttp1: this.#serveHttp1((exchange) =>
         this.#openJson(exchange) ?? new FetchHttp1(exchange, this.#fetchHttp1, runtime.clock)
@@ -448,7 +458,7 @@ async function probePorts(config: EtcdConfig, runtime: Runtime): Promise<void> {
     if (address.kind !== "tcp" || address.port === 0) continue;
     const listener = await listenOn(runtime, port, {
       onRaw: (stream) => stream.destroy(),
-      connectionsMax: 1,
+      slots: new ConnectionSlots(1),
       handshakeTimeoutMs: HANDSHAKE_TIMEOUT_MS,
       prefaceTimeoutMs: PREFACE_TIMEOUT_MS,
     });

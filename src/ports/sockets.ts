@@ -1,3 +1,5 @@
+import type { ConnectionSlots } from "../base/connection_slots.ts";
+
 /**
  * A connected byte stream: TCP, a unix socket or TLS, server or client side. All calls and callbacks
  * happen on the one thread; a callback never runs inside a call to `write`.
@@ -132,8 +134,8 @@ export interface ListenOptions {
   readonly onHttp1?: (stream: ByteStream) => void;
   /** Takes every connection as it is, once TLS is established, without looking at its bytes. */
   readonly onRaw?: (stream: ByteStream) => void;
-  /** Open connections beyond this number are closed at once. */
-  readonly connectionsMax: number;
+  /** Each open connection takes one. Those for which none is free are closed at once, or refused. */
+  readonly slots: ConnectionSlots;
   /** From the accepted connection to the end of the TLS handshake. */
   readonly handshakeTimeoutMs: number;
   /** Until enough bytes have come to tell the protocol. */

@@ -3,6 +3,7 @@ import { spawn, spawnSync } from "node:child_process";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
+import { ConnectionSlots } from "../../src/base/connection_slots.ts";
 import type { RequestHandler } from "../../src/http2/api.ts";
 import { http2Options, ServerConnection } from "../../src/http2/connection.ts";
 import { loadRuntime } from "../../src/runtime/detect.ts";
@@ -33,7 +34,7 @@ test("h2spec --strict finds nothing to fault in the HTTP/2 engine", {
   const listener = await sockets.listen({ kind: "tcp", host: "127.0.0.1", port: 0 }, {
     // Every byte goes to the engine: what is no preface is its to refuse.
     onRaw: (stream) => void new ServerConnection(stream, handler, options),
-    connectionsMax: 1000,
+    slots: new ConnectionSlots(1000),
     handshakeTimeoutMs: 10_000,
     prefaceTimeoutMs: 10_000,
   });

@@ -34,6 +34,8 @@ export interface ServerOptions {
   readonly dataDir?: string;
   /** Where /health is, when the flags put HTTP on a port of its own. */
   readonly httpPort?: number;
+  /** How many files the process may have open. */
+  readonly openFilesMax?: number;
 }
 
 /** An etcd that serves clients on a port of 127.0.0.1. */
@@ -189,7 +191,11 @@ async function start(command: string, args: readonly string[], options: ServerOp
   const dataDir = options.dataDir ?? mkdtempSync(join(tmpdir(), "etcd-e2e-"));
   const port = await freePort();
   const flags = [...flagsFor(dataDir, port, await freePort()), ...options.flags ?? []];
-  const server = new EtcdProcess(command, [...args, ...flags], port, dataDir, options.dataDir === undefined);
+  const limited = options.openFilesMax === undefined
+    ? [command, ...args]
+    : ["sh", "-c", `ulimit -n ${options.openFilesMax}; exec "$@"`, "sh", command, ...args];
+  const [program, ...rest] = [...limited, ...flags];
+  const server = new EtcdProcess(program!, rest, port, dataDir, options.dataDir === undefined);
   await server.ready(options.httpPort);
   return server;
 }

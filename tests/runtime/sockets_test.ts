@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { test } from "node:test";
 import { equalBytes, utf8 } from "../../src/base/bytes.ts";
+import { ConnectionSlots } from "../../src/base/connection_slots.ts";
 import { FileError } from "../../src/ports/files.ts";
 import { SocketError } from "../../src/ports/sockets.ts";
 import type { ByteStream, SocketAddress } from "../../src/ports/sockets.ts";
@@ -291,7 +292,8 @@ test("a connection that the peer resets ends in onClose", async () => {
 
 test("listen() closes connections that are too many or without a handler", async () => {
   const { list, onRejected } = rejections();
-  const listener = await sockets.listen(loopback, { ...calm, onHttp2: echo, connectionsMax: 2, onRejected });
+  const options = { ...calm, onHttp2: echo, slots: new ConnectionSlots(2), onRejected };
+  const listener = await sockets.listen(loopback, options);
   const first = await sockets.connect(listener.address, { timeoutMs: WAIT_MS_MAX });
   const firstReceived = new Received();
   first.handler = firstReceived;

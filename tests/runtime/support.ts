@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { ByteStream, ByteStreamHandler, ListenOptions, Rejection } from "../../src/ports/sockets.ts";
 import { concatBytes, textOf } from "../../src/base/bytes.ts";
+import { ConnectionSlots } from "../../src/base/connection_slots.ts";
 import { within } from "../harness/deadline.ts";
 
 const TEXT_SHOWN_MAX = 500;
@@ -27,7 +28,7 @@ export async function withDirectory(body: (path: string) => Promise<void> | void
 
 /** Limits that no test reaches unless it sets its own. */
 export const calm = {
-  connectionsMax: 100,
+  slots: new ConnectionSlots(100),
   handshakeTimeoutMs: 20_000,
   prefaceTimeoutMs: 20_000,
 } as const satisfies ListenOptions;

@@ -15,5 +15,5 @@ export const runtime: Runtime = {
   digest,
   compression,
   process: createProcess("bun"),
-  sockets: createSockets(bunSocketStream),
+  sockets: createSockets({ streamOf: bunSocketStream, closesWhenFull: false }),
 };

@@ -15,5 +15,5 @@ export const runtime: Runtime = {
   digest,
   compression,
   process: createProcess("deno"),
-  sockets: createSockets(socketStream),
+  sockets: createSockets({ streamOf: socketStream, closesWhenFull: true }),
 };

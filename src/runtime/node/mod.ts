@@ -15,5 +15,5 @@ export const runtime: Runtime = {
   digest,
   compression,
   process,
-  sockets: createSockets(socketStream),
+  sockets: createSockets({ streamOf: socketStream, closesWhenFull: false }),
 };

@@ -19,23 +19,37 @@ import { TlsAcceptor } from "./tls_acceptor.ts";
 const BACKLOG = 4096;
 /** How an HTTP/2 connection begins (RFC 9113 §3.4): the part that no HTTP/1 request line can begin with. */
 const HTTP2_PREFACE = new TextEncoder().encode("PRI * HTTP/2.0\r\n");
+/** How long a listener that was closed for want of slots waits for more than the one that is free again. */
+const REOPEN_AFTER_MS = 100;
 /** The content type of a record that carries a TLS handshake (RFC 8446 §5.1). */
 const TLS_HANDSHAKE = 0x16;
+
+/** What listeners do on one runtime and not on another. */
+export interface ListenerTraits {
+  readonly streamOf: StreamOf;
+  /**
+   * The listening socket is closed while all slots are taken. Deno closes what was accepted too late only at
+   * the end of a turn: a burst of connections takes all file descriptors of the process, and a listener that
+   * has once failed to accept for that is never asked again.
+   */
+  readonly closesWhenFull: boolean;
+}
 
 export async function listen(
   address: SocketAddress,
   options: ListenOptions,
-  streamOf: StreamOf,
+  traits: ListenerTraits,
 ): Promise<Listener> {
-  const listener = new NodeListener(address, options, streamOf);
+  const listener = new NodeListener(address, options, traits);
   await listener.bind();
   return listener;
 }
 
 class NodeListener implements Listener {
   readonly #options: ListenOptions;
-  readonly #streamOf: StreamOf;
-  readonly #server: TcpServer;
+  readonly #traits: ListenerTraits;
+  /** Undefined while it is closed for want of slots. */
+  #server: TcpServer | undefined;
   readonly #tls: TlsAcceptor | undefined;
   /** Accepted and not yet closed, whatever serves them. */
   readonly #open = new Set<Socket>();
@@ -45,9 +59,9 @@ class NodeListener implements Listener {
   /** Set by `#close`. */
   #allGone: (() => void) | undefined;
 
-  constructor(address: SocketAddress, options: ListenOptions, streamOf: StreamOf) {
+  constructor(address: SocketAddress, options: ListenOptions, traits: ListenerTraits) {
     this.#address = address;
-    this.#streamOf = streamOf;
+    this.#traits = traits;
     this.#options = options;
     if (options.tls !== undefined) {
       this.#tls = new TlsAcceptor(options.tls, {
@@ -56,27 +70,28 @@ class NodeListener implements Listener {
         onRejected: (rejection) => options.onRejected?.(rejection),
       });
     }
-    this.#server = createTcpServer({
+  }
+
+  bind(): Promise<void> {
+    const address = this.#address;
+    const server = createTcpServer({
       allowHalfOpen: true,
       noDelay: true,
       keepAlive: true,
       keepAliveInitialDelay: KEEPALIVE_PROBE_AFTER_MS,
     }, (socket) => this.#accept(socket));
-  }
-
-  bind(): Promise<void> {
-    const address = this.#address;
+    this.#server = server;
     if (address.kind === "unix") removeSocketFile(address.path);
     return new Promise((resolve, reject) => {
-      this.#server.once("error", (error) => reject(socketError(error)));
-      this.#server.listen({
+      server.once("error", (error) => reject(socketError(error)));
+      server.listen({
         ...(address.kind === "unix"
           ? { path: address.path }
           : { host: bindHost(address.host), port: address.port }),
         backlog: BACKLOG,
         ...(this.#options.reusePort === true ? { reusePort: true } : {}),
       }, () => {
-        const bound = this.#server.address();
+        const bound = server.address();
         if (address.kind === "tcp" && typeof bound === "object" && bound !== null) {
           this.#address = { kind: "tcp", host: address.host, port: bound.port };
         }
@@ -115,23 +130,47 @@ class NodeListener implements Listener {
 
   #stop(): Promise<void> {
     this.#stopped ??= new Promise((resolve) => {
-      this.#server.close(() => {
+      const closed = (): void => {
         if (this.#address.kind === "unix") removeSocketFile(this.#address.path);
         resolve();
-      });
+      };
+      if (this.#server === undefined) closed();
+      else this.#server.close(closed);
     });
     return this.#stopped;
+  }
+
+  /** Others are refused by the kernel until a slot is free. */
+  #closeWhileFull(): void {
+    if (this.#server === undefined || this.#stopped !== undefined) return;
+    this.#server.close();
+    this.#server = undefined;
+    this.#options.slots.whenFree(() => this.#reopenSoon());
+  }
+
+  #reopenSoon(): void {
+    setTimeout(() => {
+      if (this.#stopped !== undefined) return;
+      // Another process may have taken the port meanwhile, and may let go of it.
+      this.bind().catch(() => {
+        this.#server = undefined;
+        this.#reopenSoon();
+      });
+    }, REOPEN_AFTER_MS).unref();
   }
 
   #accept(socket: Socket): void {
     // Whoever serves the socket hears of its end by "close"; here an error only must not go unhandled.
     socket.on("error", ignore);
-    if (this.#open.size >= this.#options.connectionsMax) {
-      this.#reject(socket, "too many connections", `${this.#open.size} connections are open`);
+    const { slots } = this.#options;
+    if (!slots.take()) {
+      this.#reject(socket, "too many connections", `${slots.taken} connections are open`);
+      if (this.#traits.closesWhenFull) this.#closeWhileFull();
       return;
     }
     this.#open.add(socket);
     socket.once("close", () => {
+      slots.release();
       this.#open.delete(socket);
       if (this.#open.size === 0) this.#allGone?.();
     });
@@ -147,13 +186,13 @@ class NodeListener implements Listener {
 
   #routePlain(socket: Socket): void {
     const peer = peerInfo(socket, undefined);
-    if (this.#options.onRaw !== undefined) this.#options.onRaw(this.#streamOf(socket, peer));
+    if (this.#options.onRaw !== undefined) this.#options.onRaw(this.#traits.streamOf(socket, peer));
     else this.#routeByPreface(socket, peer);
   }
 
   #routeSecure(socket: Socket, tls: TlsPeerInfo): void {
     const peer = peerInfo(socket, tls);
-    if (this.#options.onRaw !== undefined) this.#options.onRaw(this.#streamOf(socket, peer));
+    if (this.#options.onRaw !== undefined) this.#options.onRaw(this.#traits.streamOf(socket, peer));
     else if (tls.alpnProtocol === "h2") this.#toHttp2(socket, peer);
     else if (tls.alpnProtocol === "http/1.1") this.#toHttp1(socket, peer);
     else this.#routeByPreface(socket, peer);
@@ -169,13 +208,13 @@ class NodeListener implements Listener {
   #toHttp2(socket: Socket, peer: PeerInfo): void {
     const { onHttp2 } = this.#options;
     if (onHttp2 === undefined) this.#reject(socket, "no handler", "HTTP/2 is not served here");
-    else onHttp2(this.#streamOf(socket, peer));
+    else onHttp2(this.#traits.streamOf(socket, peer));
   }
 
   #toHttp1(socket: Socket, peer: PeerInfo): void {
     const { onHttp1 } = this.#options;
     if (onHttp1 === undefined) this.#reject(socket, "no handler", "HTTP/1.1 is not served here");
-    else onHttp1(this.#streamOf(socket, peer));
+    else onHttp1(this.#traits.streamOf(socket, peer));
   }
 
   /**

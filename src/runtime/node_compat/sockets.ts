@@ -1,12 +1,11 @@
 import type { Sockets } from "../../ports/sockets.ts";
-import type { StreamOf } from "./byte_stream.ts";
 import { connect } from "./connect.ts";
-import { listen } from "./listen.ts";
+import { listen, type ListenerTraits } from "./listen.ts";
 
 /** The network through `node:net` and `node:tls`. */
-export function createSockets(streamOf: StreamOf): Sockets {
+export function createSockets(traits: ListenerTraits): Sockets {
   return {
-    listen: (address, options) => listen(address, options, streamOf),
-    connect: (address, options) => connect(address, options, streamOf),
+    listen: (address, options) => listen(address, options, traits),
+    connect: (address, options) => connect(address, options, traits.streamOf),
   };
 }
