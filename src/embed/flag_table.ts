@@ -252,7 +252,11 @@ const security = {
     [] as readonly string[],
     "Names, one of which a client's certificate must be valid for.",
   ),
-  "trusted-ca-file": flag(text, "", "CA certificates (PEM) that clients' certificates must be signed by."),
+  "trusted-ca-file": flag(
+    text,
+    "",
+    "CA certificates (PEM): every client must have a certificate that one of them signed.",
+  ),
   "auto-tls": flag(
     bool,
     false,
@@ -264,7 +268,11 @@ const security = {
   "peer-client-cert-auth": flag(bool, false, "Demand a certificate of every peer."),
   "peer-client-cert-file": flag(text, "", "Certificate for connections to peers.", noEffect(NO_PEERS)),
   "peer-client-key-file": flag(text, "", "Key of that certificate.", noEffect(NO_PEERS)),
-  "peer-trusted-ca-file": flag(text, "", "CA certificates (PEM) that peers' certificates must be signed by."),
+  "peer-trusted-ca-file": flag(
+    text,
+    "",
+    "CA certificates (PEM): every peer must have a certificate that one of them signed.",
+  ),
   "peer-cert-allowed-cn": flag(
     list,
     [] as readonly string[],

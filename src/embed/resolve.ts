@@ -175,7 +175,6 @@ function tlsFiles(settings: Settings, side: "" | "peer-"): TlsFiles | undefined 
     certFile: settings[`${side}cert-file`],
     keyFile: settings[`${side}key-file`],
     trustedCaFile: settings[`${side}trusted-ca-file`],
-    clientCertAuth: settings[`${side}client-cert-auth`],
     crlFile: side === "" ? settings["client-crl-file"] : settings["peer-crl-file"],
     allowedHostnames: side === ""
       ? settings["client-cert-allowed-hostname"]

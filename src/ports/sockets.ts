@@ -65,12 +65,11 @@ export type SocketAddress =
   | { readonly kind: "tcp"; readonly host: string; readonly port: number }
   | { readonly kind: "unix"; readonly path: string };
 
-/** PEM text. With `clientCa`, clients must (`requireClientCert`) or may present a certificate it signed. */
+/** PEM text. With `clientCa`, clients must present a certificate it signed. */
 export interface ServerTlsOptions {
   readonly cert: string;
   readonly key: string;
   readonly clientCa?: string;
-  readonly requireClientCert?: boolean;
   readonly minVersion?: TlsVersion;
   readonly maxVersion?: TlsVersion;
   /** OpenSSL names of TLS 1.2 suites, separated by colons. A connection that negotiates another one is refused. */
@@ -78,10 +77,7 @@ export interface ServerTlsOptions {
   /** A revocation list, PEM text or DER bytes; a client certificate whose serial number it lists is refused. */
   readonly crl?: string | Uint8Array;
   /** A further rule for client certificates: the returned text says why one is refused. */
-  readonly checkClient?: (
-    certificate: PeerCertificate | undefined,
-    remoteAddress: string,
-  ) => string | undefined;
+  readonly checkClient?: (certificate: PeerCertificate, remoteAddress: string) => string | undefined;
 }
 
 export type TlsVersion = "TLSv1.2" | "TLSv1.3";

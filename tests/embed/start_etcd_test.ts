@@ -351,6 +351,23 @@ test("client TLS: certificates are demanded, checked and renewed from disk; refu
   rmSync(directory, { recursive: true });
 });
 
+test("client TLS: with a CA for clients a certificate is demanded, whether --client-cert-auth is set or not", async () => {
+  const ca = { ca: pem("ca.pem"), serverName: "localhost" };
+  const withCertificate = { ...ca, cert: pem("client.pem"), key: pem("client.key.pem") };
+  for (const clientCertAuth of [false, true]) {
+    await withEtcd({
+      listenClientUrls: ["https://127.0.0.1:0"],
+      certFile: fixture("server.pem"),
+      keyFile: fixture("server.key.pem"),
+      trustedCaFile: fixture("ca.pem"),
+      clientCertAuth,
+    }, async (etcd) => {
+      assert.equal(await ask(portOf(etcd), "/health", { tls: ca }), undefined);
+      assert.equal((await ask(portOf(etcd), "/health", { tls: withCertificate }))?.status, 200);
+    });
+  }
+});
+
 test("client TLS: a certificate must be for an allowed host name", async () => {
   const tls: ClientTlsOptions = {
     ca: pem("ca.pem"),

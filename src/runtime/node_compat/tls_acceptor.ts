@@ -107,7 +107,7 @@ export class TlsAcceptor {
     certificate: PeerCertificate | undefined,
     remoteAddress: string,
   ): string | undefined {
-    const { ciphers, clientCa, requireClientCert, checkClient } = this.#current;
+    const { ciphers, clientCa, checkClient } = this.#current;
     // Deno's TLS library knows only strong suites, but does not let us choose among them.
     const cipher = socket.getCipher();
     if (ciphers !== undefined && cipher.version === "TLSv1.2" && !ciphers.split(":").includes(cipher.name)) {
@@ -115,11 +115,11 @@ export class TlsAcceptor {
     }
     if (clientCa === undefined) return undefined;
     if (certificate === undefined) {
-      if (hasPeerCertificate(socket)) {
-        return `tls: failed to verify certificate: ${String(socket.authorizationError)}`;
-      }
-      if (requireClientCert === true) return "tls: client didn't provide a certificate";
-    } else if (this.#revoked.has(certificate.serialNumber)) {
+      return hasPeerCertificate(socket)
+        ? `tls: failed to verify certificate: ${String(socket.authorizationError)}`
+        : "tls: client didn't provide a certificate";
+    }
+    if (this.#revoked.has(certificate.serialNumber)) {
       return `transport: certificate serial ${certificate.serialNumber.toLowerCase()} revoked`;
     }
     return checkClient?.(certificate, remoteAddress);
@@ -167,8 +167,7 @@ function serverOptions(options: ServerTlsOptions): TlsOptions {
     ...(clientCa === undefined
       ? {}
       : { ca: clientCa, requestCert: true, secureOptions: constants.SSL_OP_NO_TICKET }),
-    // An optional certificate is judged after the handshake, by `#refusal`.
-    rejectUnauthorized: clientCa !== undefined && options.requireClientCert === true,
+    rejectUnauthorized: clientCa !== undefined,
   };
 }
 
