@@ -1,11 +1,7 @@
 #!/usr/bin/env node
-/*
- * What npm links as `etcd`. Node runs this package's TypeScript as it is, but not within a node_modules folder;
- * there the types are taken out here, as each module is loaded. Bun and Deno run mod.ts themselves.
- */
-import { readFileSync } from "node:fs";
-import * as nodeModule from "node:module";
+/* What npm links as `etcd`. */
 import process from "node:process";
+import { loadInstalledTypeScript } from "../../runtime/strip_types.mjs";
 
 const NODE_MAJOR_MIN = 24;
 
@@ -15,15 +11,7 @@ if (Number(process.versions.node.split(".")[0]) < NODE_MAJOR_MIN) {
   );
   process.exit(1);
 }
-if (!process.versions.bun && import.meta.url.includes("/node_modules/")) {
-  nodeModule.registerHooks({
-    load(url, context, next) {
-      if (!url.startsWith("file:") || !url.endsWith(".ts")) return next(url, context);
-      const source = nodeModule.stripTypeScriptTypes(readFileSync(new URL(url), "utf8"));
-      return { format: "module", source, shortCircuit: true };
-    },
-  });
-}
+loadInstalledTypeScript();
 const { runEtcd } = await import("./main.ts");
 const { loadRuntime } = await import("../../runtime/detect.ts");
 await runEtcd(await loadRuntime());
