@@ -53,6 +53,8 @@ export function gatewayApp(options: GatewayOptions): Hono<GatewayEnv> {
     return context.body(renderMetrics());
   });
   app.all("/debug/vars", (context) => {
+    const refusal = onlyGet(context);
+    if (refusal !== undefined) return refusal;
     context.header("content-type", "application/json; charset=utf-8");
     return context.body(debugVars(server, process));
   });

@@ -19,7 +19,7 @@ import {
 
 const etcdctl = findProgram("etcdctl");
 const go = findGoEtcd();
-const env = { PATH: process.env["PATH"] ?? "", ETCDCTL_API: "3" };
+const env = { PATH: process.env["PATH"] ?? "" };
 const timeout = 90_000;
 const WAIT_MS_MAX = 20_000;
 

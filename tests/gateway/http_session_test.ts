@@ -86,6 +86,8 @@ const steps: readonly string[] = [
   "GET //health?verbose",
   "POST //health",
   "GET /v3alpha/kv/range",
+  "POST /debug/vars",
+  "HEAD /debug/vars",
   "GET /debug/vars/",
   "GET /debug/pprof/",
   "GET /debug/requests",

@@ -7,7 +7,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { test } from "node:test";
 import process from "node:process";
 import { type EtcdProcess, findGoEtcd, startEtcd, startGoEtcd } from "../harness/etcd_process.ts";
-import { type JsonRequestOptions, postJson } from "../harness/json_client.ts";
+import { type JsonRequestOptions, postJson, withoutSpaces } from "../harness/json_client.ts";
 
 const recording = new URL("testdata/json_session.txt", import.meta.url);
 const RECORDED_MINOR = 7;
@@ -119,13 +119,15 @@ function settled(text: string): string {
   return text.replace(/"(dbSize|dbSizeInUse|raftIndex|raftAppliedIndex)":"\d+"/g, '"$1":"…"');
 }
 
-async function transcript({ port }: EtcdProcess): Promise<string> {
+type Normalize = (body: string) => string;
+
+async function transcript({ port }: EtcdProcess, normalize: Normalize): Promise<string> {
   let text = "";
   for (const [path, body, options = {}] of steps) {
     const reply = await postJson(port, path, body, options);
     const shown = options.codeOnly === true
       ? `code ${(JSON.parse(reply.body) as { readonly code: number }).code}\n`
-      : settled(reply.body.endsWith("\n") ? reply.body : `${reply.body}\n`);
+      : normalize(settled(reply.body.endsWith("\n") ? reply.body : `${reply.body}\n`));
     const asked = body.length > 200 ? `${body.slice(0, 60)}…` : body;
     text += `${options.method ?? "POST"} ${path} ${asked.replaceAll("\n", "\\n")}\n`;
     text += `${reply.status} ${reply.contentType}\n${shown}\n`;
@@ -133,9 +135,12 @@ async function transcript({ port }: EtcdProcess): Promise<string> {
   return text;
 }
 
-async function transcriptOf(server: EtcdProcess): Promise<string> {
+async function transcriptOf(
+  server: EtcdProcess,
+  normalize: Normalize = (body) => body,
+): Promise<string> {
   try {
-    return await transcript(server);
+    return await transcript(server, normalize);
   } finally {
     await server.stop();
   }
@@ -145,7 +150,7 @@ const go = findGoEtcd();
 const comparable = go !== undefined && go.minor >= RECORDED_MINOR ? go : undefined;
 if (process.env["RECORD"] === "1") {
   if (comparable === undefined) throw new Error("There is no etcd 3.7 to record from");
-  writeFileSync(recording, await transcriptOf(await startGoEtcd(comparable)));
+  writeFileSync(recording, await transcriptOf(await startGoEtcd(comparable), withoutSpaces));
 }
 const recorded = readFileSync(recording, "utf8");
 
@@ -157,6 +162,6 @@ test(
   "etcd in Go answers the session as it is recorded",
   { skip: comparable === undefined ? "no etcd 3.7 on this machine" : false },
   async () => {
-    assert.equal(await transcriptOf(await startGoEtcd(comparable!)), recorded);
+    assert.equal(await transcriptOf(await startGoEtcd(comparable!), withoutSpaces), recorded);
   },
 );
