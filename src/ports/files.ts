@@ -29,8 +29,11 @@ export interface Files {
 
 export interface ReadableFile {
   readonly sizeBytes: number;
-  /** Reads up to `length` bytes; fewer only at the end of the file. */
-  readAt(position: number, length: number): Uint8Array;
+  /**
+   * Reads up to `length` bytes; fewer only at the end of the file. They may be put into `memory`, if that has
+   * room: new memory costs as much as the reading.
+   */
+  readAt(position: number, length: number, memory?: Uint8Array): Uint8Array;
   close(): void;
 }
 

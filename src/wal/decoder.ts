@@ -10,7 +10,7 @@ import {
 } from "./record.ts";
 
 /** How much of a segment is in memory at a time; a longer record is read by itself. */
-const WINDOW_BYTES = 1 << 20;
+export const WINDOW_BYTES = 1 << 20;
 
 export type WalErrorKind =
   /** No segment, or none that goes back to the snapshot asked for. */
@@ -56,7 +56,8 @@ export type ReadStep = "record" | "end" | "fault";
 
 /**
  * Reads the records of one segment in order and checks the chain of checksums. After "record", `head` and
- * `bytes` hold it; the bytes are the reader's to give away, since a window is never written to again.
+ * `bytes` hold it. The bytes are the reader's to give away, since a window is never written to again, unless
+ * there is a `memory` for all windows to share.
  */
 export class RecordReader {
   readonly path: string;
@@ -73,10 +74,12 @@ export class RecordReader {
   fault: Fault = NO_FAULT;
 
   readonly #file: ReadableFile;
+  readonly #memory: Uint8Array | undefined;
   #windowOffset = 0;
 
-  constructor(file: ReadableFile, path: string, crc: number | undefined) {
+  constructor(file: ReadableFile, path: string, crc: number | undefined, memory?: Uint8Array) {
     this.#file = file;
+    this.#memory = memory;
     this.path = path;
     this.crc = crc;
   }
@@ -141,7 +144,7 @@ export class RecordReader {
     const at = this.offset - this.#windowOffset;
     if (at >= 0 && at + count <= this.bytes.length) return at;
     const size = Math.min(Math.max(count, WINDOW_BYTES), this.#file.sizeBytes - this.offset);
-    this.bytes = this.#file.readAt(this.offset, size);
+    this.bytes = this.#file.readAt(this.offset, size, this.#memory);
     this.#windowOffset = this.offset;
     if (this.bytes.length < count) throw this.error("corrupt", "file became shorter while it was read");
     return 0;

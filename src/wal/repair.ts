@@ -31,8 +31,9 @@ export function isTornSave(file: ReadableFile, offset: number): boolean {
 
 /** Offset of the first byte at or behind `from` that is not zero; the file's size when there is none. */
 export function firstNonZero(file: ReadableFile, from: number): number {
+  const memory = new Uint8Array(SCAN_BYTES);
   for (let at = from; at < file.sizeBytes; at += SCAN_BYTES) {
-    const bytes = file.readAt(at, SCAN_BYTES);
+    const bytes = file.readAt(at, SCAN_BYTES, memory);
     const found = nonZeroIn(bytes);
     if (found >= 0) return at + found;
   }

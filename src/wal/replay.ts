@@ -3,7 +3,7 @@ import type { RaftIndex } from "../base/units.ts";
 import type { Files, ReadableFile } from "../ports/files.ts";
 import { type Log, silentLog } from "../ports/log.ts";
 import type { Entry, HardState } from "../raft/types.ts";
-import { type Fault, RecordReader, WalError } from "./decoder.ts";
+import { type Fault, RecordReader, WalError, WINDOW_BYTES } from "./decoder.ts";
 import {
   decodeEntry,
   decodeHardState,
@@ -86,6 +86,8 @@ export function newestSnapshot(
   log: Log = silentLog,
 ): SnapshotRecord | undefined {
   const segments = listSegments(files, dir);
+  // Nothing of what is read is kept.
+  const memory = new Uint8Array(WINDOW_BYTES);
   for (let i = segments.length - 1; i >= 0; i -= 1) {
     let newest: SnapshotRecord | undefined;
     const visitor: LogVisitor = {
@@ -95,7 +97,8 @@ export function newestSnapshot(
       },
     };
     const segment = segments[i]!;
-    readSegment(files, segment, i === segments.length - 1, new Replay(segment, undefined, visitor), log);
+    const isLast = i === segments.length - 1;
+    readSegment(files, segment, isLast, new Replay(segment, undefined, visitor), log, memory);
     if (newest !== undefined) return newest;
   }
   return undefined;
@@ -114,11 +117,18 @@ interface SegmentEnd {
   readonly torn: boolean;
 }
 
-function readSegment(files: Files, segment: Segment, isLast: boolean, replay: Replay, log: Log): SegmentEnd {
+function readSegment(
+  files: Files,
+  segment: Segment,
+  isLast: boolean,
+  replay: Replay,
+  log: Log,
+  memory?: Uint8Array,
+): SegmentEnd {
   const file = files.openRead(segment.path);
   replay.beginSegment();
   try {
-    const reader = new RecordReader(file, segment.path, replay.crc);
+    const reader = new RecordReader(file, segment.path, replay.crc, memory);
     let step = reader.next();
     for (; step === "record"; step = reader.next()) replay.take(reader);
     replay.crc = reader.crc;

@@ -80,9 +80,11 @@ class DescriptorReader implements ReadableFile {
     this.sizeBytes = attempt(path, () => fstatSync(this.#descriptor).size);
   }
 
-  readAt(position: number, length: number): Uint8Array {
+  readAt(position: number, length: number, memory?: Uint8Array): Uint8Array {
     const left = Math.max(0, Math.min(length, this.sizeBytes - position));
-    const bytes = new Uint8Array(left);
+    const bytes = memory !== undefined && memory.length >= left
+      ? memory.subarray(0, left)
+      : new Uint8Array(left);
     let done = 0;
     while (done < left) {
       const count = attempt(
