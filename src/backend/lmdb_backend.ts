@@ -6,6 +6,7 @@ import {
   bucketNames,
   type BucketRecord,
   type FrozenBucket,
+  type StoredRevisions,
 } from "../mvcc/backend.ts";
 import {
   isTombstoneKey,
@@ -25,6 +26,7 @@ import { compactCopy, copyPath } from "./defrag.ts";
 import { type BucketSlice, ChangingBucket } from "./frozen_bucket.ts";
 import { checkDataFile } from "./lmdb_file.ts";
 import { ChunkPool, type RevisionVisit } from "./revision_run.ts";
+import { ScannedRevisions } from "./scanned_revisions.ts";
 import { CONSISTENT_INDEX_KEY, encodeUint64, readConsistentIndex, TERM_KEY } from "./schema/meta_table.ts";
 
 export interface LmdbBackendOptions {
@@ -288,6 +290,10 @@ export class LmdbBackend implements Backend {
     this.#scanDurable(from.main, from.sub, guarded);
     if (!isStopped) this.#inFlight?.revisions.scan(from.main, from.sub, Infinity, guarded);
     if (!isStopped) this.#open.revisions.scan(from.main, from.sub, left, visit);
+  }
+
+  storedRevisions(): StoredRevisions {
+    return new ScannedRevisions(this);
   }
 
   endEntry(consistentIndex: number, term: number): void {

@@ -5,12 +5,14 @@ import {
   bucketNames,
   type BucketRecord,
   type FrozenBucket,
+  type StoredRevisions,
 } from "../mvcc/backend.ts";
 import { RevisionRun, type RevisionVisit } from "./revision_run.ts";
 import { sortedRecords } from "./batch.ts";
 import { ByteSlab } from "./byte_slab.ts";
 import { textFromBytes } from "./byte_text.ts";
 import { CopiedBucket } from "./frozen_bucket.ts";
+import { ScannedRevisions } from "./scanned_revisions.ts";
 import { CONSISTENT_INDEX_KEY, encodeUint64, TERM_KEY } from "./schema/meta_table.ts";
 
 /** What an empty backend reports as its size, so that "db size" is never 0; one page of a real one. */
@@ -88,6 +90,10 @@ export class MemoryBackend implements Backend {
     visit: RevisionVisit,
   ): void {
     this.#revisions.scan(from.main, from.sub, recordsMax, visit);
+  }
+
+  storedRevisions(): StoredRevisions {
+    return new ScannedRevisions(this);
   }
 
   endEntry(consistentIndex: number, term: number): void {

@@ -29,6 +29,9 @@ export interface Backend {
     visit: (main: number, sub: number, tombstone: boolean, keyValue: Uint8Array) => boolean,
   ): void;
 
+  /** All records of bucket "key" for a store that starts: before anything is written. */
+  storedRevisions(): StoredRevisions;
+
   /** Marks the border between two applied entries: a batch never splits an entry. */
   endEntry(consistentIndex: number, term: number): void;
   /** Resolves when everything put before is durable; rejects never: a failed commit ends the process. */
@@ -38,6 +41,24 @@ export interface Backend {
   readonly sizeBytes: number;
   readonly inUseBytes: number;
 }
+
+/** The records of bucket "key", read once from the first to the last. */
+export interface StoredRevisions {
+  /**
+   * Visits the next records, `recordsMax` at most; false when none is left. The KeyValue is `bytes[start, end)`,
+   * and is valid only during the visit.
+   */
+  next(recordsMax: number, visit: StoredVisit): boolean;
+}
+
+export type StoredVisit = (
+  main: number,
+  sub: number,
+  tombstone: boolean,
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+) => void;
 
 export interface BucketRecord {
   readonly key: Uint8Array;

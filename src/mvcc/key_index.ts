@@ -2,8 +2,9 @@ import { assert } from "../base/assert.ts";
 import { KeyArena } from "./key_arena.ts";
 import { hashKey } from "./key_hash.ts";
 import { FOUND_PUT, KeyHistory } from "./key_history.ts";
-import type { KeyIndex } from "./key_index_api.ts";
+import type { KeyIndex, StoredKeyValue } from "./key_index_api.ts";
 import { KeyRecords } from "./key_records.ts";
+import { KeySort } from "./key_sort.ts";
 import { KeyTable } from "./key_table.ts";
 import { KeyTree } from "./key_tree.ts";
 
@@ -27,6 +28,9 @@ export class ArenaKeyIndex implements KeyIndex {
   readonly #seedLow: number;
   readonly #seedHigh: number;
 
+  /** While the index is restored: by slot, the last main revision at which the key was created or deleted. */
+  #changed: number[] = [];
+  #sort: KeySort | undefined;
   /** Visits under way: nothing may change during one. */
   #visits = 0;
   /** The pass under way has dealt with the slots below this. */
@@ -73,43 +77,36 @@ export class ArenaKeyIndex implements KeyIndex {
     return true;
   }
 
-  restore(
-    key: Uint8Array,
-    main: number,
-    sub: number,
-    createMain: number,
-    _createSub: number,
-    version: number,
-    bytes: number,
-  ): void {
+  restore(put: StoredKeyValue, main: number, sub: number): void {
     const records = this.#records;
-    const hash = hashKey(key, 0, key.length, this.#seedLow, this.#seedHigh);
-    const slot = this.#table.find(hash, key, 0, key.length);
+    const { createMain, version } = put;
+    let slot = this.#takeRestored(put, main, sub);
     if (slot < 0) {
-      records.setBytes(this.#add(key, hash, main, sub, createMain, version, false), bytes);
-      return;
-    }
-    this.#pushNewest(slot, main, sub);
-    const wasLive = !records.isTombstone(slot);
-    if (wasLive && (records.createMain(slot) !== createMain || records.version(slot) + 1 !== version)) {
+      slot = ~slot;
+      this.#changed[slot] = main;
+    } else if (records.isTombstone(slot)) this.#changed[slot] = main;
+    else if (records.createMain(slot) !== createMain || records.version(slot) + 1 !== version) {
       this.#history.breakGeneration(slot);
     }
     records.setNewest(slot, main, sub, version, false);
-    records.setBytes(slot, bytes);
+    records.setBytes(slot, put.length);
     records.setCreateMain(slot, createMain);
-    if (!wasLive) this.#tree.setLive(slot, true, main);
   }
 
-  restoreTombstone(key: Uint8Array, main: number, sub: number): void {
-    if (this.tombstone(key, main, sub)) return;
-    const hash = hashKey(key, 0, key.length, this.#seedLow, this.#seedHigh);
-    const slot = this.#table.find(hash, key, 0, key.length);
-    if (slot < 0) {
-      this.#add(key, hash, main, sub, 0, 0, true);
-      return;
-    }
-    this.#pushNewest(slot, main, sub);
-    this.#records.setNewest(slot, main, sub, 0, true);
+  restoreTombstone(tombstone: StoredKeyValue, main: number, sub: number): void {
+    const records = this.#records;
+    const slot = this.#takeRestored(tombstone, main, sub);
+    const ends = slot >= 0 && !records.isTombstone(slot);
+    if (ends || slot < 0) this.#changed[slot < 0 ? ~slot : slot] = main;
+    records.setNewest(slot < 0 ? ~slot : slot, main, sub, ends ? records.version(slot) : 0, true);
+  }
+
+  restoredSlice(keysMax: number): boolean {
+    this.#sort ??= new KeySort(this.#records);
+    if (!this.#tree.buildSlice(this.#sort, this.#changed, keysMax)) return false;
+    this.#sort = undefined;
+    this.#changed = [];
+    return true;
   }
 
   seek(key: Uint8Array, atMain: number): boolean {
@@ -254,6 +251,23 @@ export class ArenaKeyIndex implements KeyIndex {
     this.#table.add(slot);
     this.#tree.insert(slot, !tombstone, main);
     return slot;
+  }
+
+  /**
+   * The slot of a restored record's key, ready to take the revision `main`.`sub`; for a key that is new, the
+   * complement of the one that it gets.
+   */
+  #takeRestored(record: StoredKeyValue, main: number, sub: number): number {
+    const { bytes, keyStart, keyEnd } = record;
+    const hash = hashKey(bytes, keyStart, keyEnd, this.#seedLow, this.#seedHigh);
+    const known = this.#table.find(hash, bytes, keyStart, keyEnd);
+    if (known >= 0) {
+      this.#pushNewest(known, main, sub);
+      return known;
+    }
+    const slot = this.#records.add(this.#arena.add(bytes, keyStart, keyEnd), hash);
+    this.#table.addAtStart(slot);
+    return ~slot;
   }
 
   /** Makes the record of a known key ready to take the revision `main`.`sub`. */

@@ -1,3 +1,15 @@
+/** What an index takes from a stored KeyValue; a `KeyValueReader` is one. */
+export interface StoredKeyValue {
+  /** The key is `bytes[keyStart, keyEnd)`. */
+  readonly bytes: Uint8Array;
+  readonly keyStart: number;
+  readonly keyEnd: number;
+  readonly createMain: number;
+  readonly version: number;
+  /** Of the KeyValue, in bytes. */
+  readonly length: number;
+}
+
 /**
  * The in-memory index from user keys to their revisions. A key's life is a list of generations; a
  * generation is a run of revisions from a create to (usually) a tombstone. It holds no object per key:
@@ -17,20 +29,14 @@ export interface KeyIndex {
   /** Records a delete of a live key: ends its generation. Returns false when the key is not live. */
   tombstone(key: Uint8Array, main: number, sub: number): boolean;
 
+  /** Takes one record at start-up, in revision order: a put or a tombstone. */
+  restore(put: StoredKeyValue, main: number, sub: number): void;
+  restoreTombstone(tombstone: StoredKeyValue, main: number, sub: number): void;
   /**
-   * Rebuilds one record at start-up, in revision order; `createMain` and `version` come from the stored
-   * KeyValue, and `bytes` is its length.
+   * AFTER the last record, and BEFORE the index is asked anything: puts about `keysMax` keys in order; true when
+   * all are.
    */
-  restore(
-    key: Uint8Array,
-    main: number,
-    sub: number,
-    createMain: number,
-    createSub: number,
-    version: number,
-    bytes: number,
-  ): void;
-  restoreTombstone(key: Uint8Array, main: number, sub: number): void;
+  restoredSlice(keysMax: number): boolean;
 
   /**
    * Positions the cursor at the newest put of the key at or before main revision `atMain`. True when the

@@ -56,18 +56,10 @@ export class KeyRecords {
 
   /** Takes a slot for a key. The revision fields are set by `setNewest` and `setGeneration`. */
   add(keyRef: number, hash: number): number {
-    let slot = this.#freeHead - 1;
-    if (slot >= 0) this.#freeHead = this.chunkOf(slot)[this.baseOf(slot) + NEXT]!;
-    else {
-      slot = this.#slotsEnd;
-      assert(slot < 0x7fff_ffff, "Cannot index more than 2^31 - 1 keys");
-      if ((slot & CHUNK_MASK) === 0) this.#chunks.push(new Int32Array(CHUNK_RECORDS * RECORD_WORDS));
-      this.#slotsEnd += 1;
-    }
+    const slot = this.#freeHead > 0 ? this.#takeFree() : this.#takeNew();
     this.#count += 1;
     const words = this.chunkOf(slot);
     const base = this.baseOf(slot);
-    words.fill(0, base, base + RECORD_WORDS);
     words[base + KEY_REF] = keyRef;
     words[base + HASH] = hash;
     words[base + CREATE_HIGH] = IN_USE;
@@ -208,6 +200,14 @@ export class KeyRecords {
     return i;
   }
 
+  /** The four bytes of a stored key from its byte `at` on, as `wordOf` has them. */
+  wordAt(slot: number, at: number): number {
+    const arena = this.arena;
+    const ref = this.keyRef(slot);
+    const start = arena.startOf(ref);
+    return wordOf(arena.bytesOf(ref), start + at, start + arena.lengthOf(ref));
+  }
+
   get count(): number {
     return this.#count;
   }
@@ -220,4 +220,36 @@ export class KeyRecords {
   get memoryBytes(): number {
     return this.#chunks.length * CHUNK_RECORDS * RECORD_WORDS * 4;
   }
+
+  /** A slot that was given back; its words are zero again. */
+  #takeFree(): number {
+    const slot = this.#freeHead - 1;
+    const words = this.chunkOf(slot);
+    const base = this.baseOf(slot);
+    this.#freeHead = words[base + NEXT]!;
+    words.fill(0, base, base + RECORD_WORDS);
+    return slot;
+  }
+
+  #takeNew(): number {
+    const slot = this.#slotsEnd;
+    assert(slot < 0x7fff_ffff, "Cannot index more than 2^31 - 1 keys");
+    if ((slot & CHUNK_MASK) === 0) this.#chunks.push(new Int32Array(CHUNK_RECORDS * RECORD_WORDS));
+    this.#slotsEnd += 1;
+    return slot;
+  }
+}
+
+/**
+ * The four bytes of `bytes[at, end)` from `at` on as a signed number with the top bit flipped, which orders as
+ * the bytes do; missing ones count as 0.
+ */
+export function wordOf(bytes: Uint8Array, at: number, end: number): number {
+  if (at + 4 <= end) {
+    return ((bytes[at]! << 24) | (bytes[at + 1]! << 16) | (bytes[at + 2]! << 8) | bytes[at + 3]!) ^
+      0x8000_0000;
+  }
+  let word = 0;
+  for (let i = 0; i < 4; i += 1) word = (word << 8) | (at + i < end ? bytes[at + i]! : 0);
+  return word ^ 0x8000_0000;
 }

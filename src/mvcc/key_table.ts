@@ -62,6 +62,17 @@ export class KeyTable {
     if (this.#records.count > this.#buckets) this.#splitNext();
   }
 
+  /**
+   * As `add`, while a store starts and no record is ever removed: when buckets are to be split all are, since
+   * that goes through the records in the order of memory.
+   */
+  addAtStart(slot: number): void {
+    const words = this.#records.chunkOf(slot);
+    const base = this.#records.baseOf(slot);
+    this.#link(this.#bucketOf(words[base + HASH]!), words, base + NEXT, slot);
+    if (this.#records.count > this.#buckets) this.#splitAll();
+  }
+
   remove(slot: number): void {
     const records = this.#records;
     const removed = records.chunkOf(slot);
@@ -90,6 +101,20 @@ export class KeyTable {
     const heads = this.#chunks[bucket >>> CHUNK_SHIFT]!;
     words[nextAt] = heads[bucket & CHUNK_MASK]!;
     heads[bucket & CHUNK_MASK] = slot + 1;
+  }
+
+  #splitAll(): void {
+    this.#buckets = this.#base * 2;
+    this.#base = this.#buckets;
+    for (const chunk of this.#chunks) chunk.fill(0);
+    while (this.#chunks.length * CHUNK_BUCKETS < this.#buckets) {
+      this.#chunks.push(new Int32Array(CHUNK_BUCKETS));
+    }
+    for (let slot = 0; slot < this.#records.slotsEnd; slot += 1) {
+      const words = this.#records.chunkOf(slot);
+      const base = this.#records.baseOf(slot);
+      this.#link(this.#bucketOf(words[base + HASH]!), words, base + NEXT, slot);
+    }
   }
 
   /** Adds a bucket and moves to it what belongs there from the one bucket that could hold it. */

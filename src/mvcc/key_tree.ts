@@ -1,7 +1,8 @@
 import { assert } from "../base/assert.ts";
 import { compareBytes } from "../base/bytes.ts";
 import type { KeyHistory } from "./key_history.ts";
-import type { KeyRecords } from "./key_records.ts";
+import { type KeyRecords, wordOf } from "./key_records.ts";
+import type { KeySort } from "./key_sort.ts";
 
 // A node is 264 words: a header, entries, their words, and in an inner node the children and their counts.
 const LEAF_ENTRIES_MAX = 128;
@@ -55,6 +56,9 @@ export class KeyTree {
   #freeNode = 0;
   #root: number;
 
+  /** Leaves of a tree that is being built. */
+  #built: number[] = [];
+
   /** The inner nodes that the last descent went through, and the child it took in each. */
   readonly #pathNodes = new Int32Array(LEVELS_MAX);
   readonly #pathChildren = new Int32Array(LEVELS_MAX);
@@ -84,6 +88,27 @@ export class KeyTree {
     const at = this.#leafAt;
     if (at === 0) this.#changeFirst(this.#leafLevel, slot);
     this.#insertEntry(this.#leafLevel, this.#leaf, at, live ? slot : ~slot, 0, 0);
+  }
+
+  /**
+   * Fills the empty tree with all keys when a store starts; nodes are full, as they are when keys come in order.
+   * The last main revision at which a key was created or deleted is `changed[slot]`. Adds about `keysMax` keys
+   * at a time; true when all are there.
+   */
+  buildSlice(sort: KeySort, changed: readonly number[], keysMax: number): boolean {
+    const leaves = this.#built;
+    for (let added = 0; added < keysMax; added += LEAF_ENTRIES_MAX) {
+      const slot = sort.next();
+      if (slot < 0) {
+        this.#buildInner();
+        return true;
+      }
+      const leaf = leaves.length === 0 ? this.#root : this.#allocate(0);
+      if (leaves.length > 0) this.#linkAfter(leaves.at(-1)!, leaf);
+      this.#fillLeaf(leaf, slot, sort, changed);
+      leaves.push(leaf);
+    }
+    return false;
   }
 
   /** Records that a key came to life or was deleted at `main`. */
@@ -343,6 +368,56 @@ export class KeyTree {
 
   // Change of nodes
 
+  /** Puts inner nodes above the leaves that have been built. */
+  #buildInner(): void {
+    let level: readonly number[] = this.#built;
+    for (let height = 1; level.length > 1; height += 1) {
+      const above: number[] = [];
+      for (let first = 0; first < level.length; first += INNER_ENTRIES_MAX) {
+        const node = this.#allocate(height);
+        this.#fillInner(node, level.slice(first, first + INNER_ENTRIES_MAX));
+        above.push(node);
+      }
+      level = above;
+    }
+    this.#root = level[0] ?? this.#root;
+    this.#built = [];
+  }
+
+  /** Fills a leaf with `firstSlot` and those that the sort has after it. */
+  #fillLeaf(leaf: number, firstSlot: number, sort: KeySort, changed: readonly number[]): void {
+    const words = this.#chunkOf(leaf);
+    const base = baseOf(leaf);
+    let newest = 0;
+    let count = 0;
+    for (let slot = firstSlot; slot >= 0; slot = count < LEAF_ENTRIES_MAX ? sort.next() : -1) {
+      words[base + ENTRIES + count] = this.#records.isTombstone(slot) ? ~slot : slot;
+      newest = Math.max(newest, changed[slot]!);
+      count += 1;
+    }
+    words[base + COUNT] = count;
+    this.#setChanged(leaf, newest);
+    this.#refit(leaf);
+    this.#recount(leaf);
+  }
+
+  #fillInner(node: number, children: readonly number[]): void {
+    const words = this.#chunkOf(node);
+    const base = baseOf(node);
+    let newest = 0;
+    for (let at = 0; at < children.length; at += 1) {
+      const child = children[at]!;
+      words[base + ENTRIES + at] = this.#firstSlot(child);
+      words[base + CHILDREN + at] = child;
+      words[base + LIVES + at] = this.#live(child);
+      newest = Math.max(newest, this.#changed(child));
+    }
+    words[base + COUNT] = children.length;
+    this.#setChanged(node, newest);
+    this.#refit(node);
+    this.#recount(node);
+  }
+
   /** Puts an entry into the node on the path at `level`, splitting the node when it is full. */
   #insertEntry(level: number, node: number, at: number, entry: number, child: number, live: number): void {
     const words = this.#chunkOf(node);
@@ -501,7 +576,7 @@ export class KeyTree {
       const other = slotAt(words, base, at === 0 ? 1 : at - 1);
       if (this.#records.commonPrefix(slot, other, skip) < skip) return this.#refit(node);
     }
-    words[base + WORDS + at] = this.#wordOfSlot(slot, skip);
+    words[base + WORDS + at] = this.#records.wordAt(slot, skip);
   }
 
   /** Recomputes the words when the keys have come to agree in two or more of the four bytes. */
@@ -523,15 +598,8 @@ export class KeyTree {
     const skip = this.#records.commonPrefix(first, slotAt(words, base, count - 1), Infinity);
     words[base + SKIP] = skip;
     for (let at = 0; at < count; at += 1) {
-      words[base + WORDS + at] = this.#wordOfSlot(slotAt(words, base, at), skip);
+      words[base + WORDS + at] = this.#records.wordAt(slotAt(words, base, at), skip);
     }
-  }
-
-  #wordOfSlot(slot: number, skip: number): number {
-    const arena = this.#records.arena;
-    const ref = this.#records.keyRef(slot);
-    const start = arena.startOf(ref);
-    return wordOf(arena.bytesOf(ref), start + skip, start + arena.lengthOf(ref));
   }
 
   #recount(node: number): void {
@@ -639,17 +707,6 @@ function entriesMax(height: number): number {
 function slotAt(words: Int32Array, base: number, at: number): number {
   const entry = words[base + ENTRIES + at]!;
   return entry < 0 ? ~entry : entry;
-}
-
-/** The four bytes of `bytes[at, end)` from `at` on as an ordered signed number. */
-function wordOf(bytes: Uint8Array, at: number, end: number): number {
-  if (at + 4 <= end) {
-    return ((bytes[at]! << 24) | (bytes[at + 1]! << 16) | (bytes[at + 2]! << 8) | bytes[at + 3]!) ^
-      0x8000_0000;
-  }
-  let word = 0;
-  for (let i = 0; i < 4; i += 1) word = (word << 8) | (at + i < end ? bytes[at + i]! : 0);
-  return word ^ 0x8000_0000;
 }
 
 /** Makes room at place `at` of the run of `count` words that starts at `start`. */

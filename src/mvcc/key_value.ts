@@ -1,5 +1,6 @@
 import { EMPTY_BYTES } from "../base/bytes.ts";
 import { EtcdError } from "../base/errors.ts";
+import type { StoredKeyValue } from "./key_index_api.ts";
 
 /*
  * mvccpb.KeyValue on disk and on the wire (etcd, api/mvccpb/kv.proto), fields in number order and without
@@ -144,45 +145,54 @@ function writeLease(target: Uint8Array, lease: bigint): void {
  * Reads the fields of one stored KeyValue after another, without an object for each. `key` and `value` are
  * views into the bytes read.
  */
-export class KeyValueReader {
+export class KeyValueReader implements StoredKeyValue {
   createMain = 0;
   modMain = 0;
   version = 0;
   lease = 0n;
-  #bytes: Uint8Array = EMPTY_BYTES;
+  bytes: Uint8Array = EMPTY_BYTES;
+  keyStart = 0;
+  keyEnd = 0;
+  #start = 0;
+  #end = 0;
   #at = 0;
-  #keyStart = 0;
-  #keyEnd = 0;
   #valueTag = 0;
   #valueStart = 0;
   #valueEnd = 0;
 
   get key(): Uint8Array {
-    return this.#bytes.subarray(this.#keyStart, this.#keyEnd);
+    return this.bytes.subarray(this.keyStart, this.keyEnd);
   }
 
   get value(): Uint8Array {
-    return this.#bytes.subarray(this.#valueStart, this.#valueEnd);
+    return this.bytes.subarray(this.#valueStart, this.#valueEnd);
   }
 
-  /** The bytes read without their value field. */
+  get length(): number {
+    return this.#end - this.#start;
+  }
+
+  /** The KeyValue without its value field. */
   withoutValue(): Uint8Array {
-    const bytes = this.#bytes;
-    const rest = new Uint8Array(bytes.length - (this.#valueEnd - this.#valueTag));
-    rest.set(bytes.subarray(0, this.#valueTag));
-    rest.set(bytes.subarray(this.#valueEnd), this.#valueTag);
+    const before = this.bytes.subarray(this.#start, this.#valueTag);
+    const after = this.bytes.subarray(this.#valueEnd, this.#end);
+    const rest = new Uint8Array(before.length + after.length);
+    rest.set(before);
+    rest.set(after, before.length);
     return rest;
   }
 
-  /** Reads a KeyValue; throws `corrupt` when the bytes are none. Returns itself. */
-  read(bytes: Uint8Array): this {
-    this.#bytes = bytes;
-    this.#at = 0;
+  /** Reads the KeyValue `bytes[start, end)`; throws `corrupt` when the bytes are none. Returns itself. */
+  read(bytes: Uint8Array, start = 0, end = bytes.length): this {
+    this.bytes = bytes;
+    this.#start = this.#at = start;
+    this.#end = end;
     this.createMain = this.modMain = this.version = 0;
     this.lease = 0n;
-    this.#keyStart = this.#keyEnd = 0;
-    this.#valueTag = this.#valueStart = this.#valueEnd = 0;
-    while (this.#at < bytes.length) {
+    this.keyStart = this.keyEnd = 0;
+    // A KeyValue without a value is cut in two where it begins.
+    this.#valueTag = this.#valueStart = this.#valueEnd = start;
+    while (this.#at < end) {
       const tagAt = this.#at;
       const tag = this.#varint();
       if (tag === CREATE_TAG) this.createMain = this.#varint();
@@ -190,9 +200,9 @@ export class KeyValueReader {
       else if (tag === VERSION_TAG) this.version = this.#varint();
       else if (tag === LEASE_TAG) this.lease = this.#varint64();
       else if (tag === KEY_TAG) {
-        this.#keyEnd = this.#skipBytes();
-        this.#keyStart = this.#at;
-        this.#at = this.#keyEnd;
+        this.keyEnd = this.#skipBytes();
+        this.keyStart = this.#at;
+        this.#at = this.keyEnd;
       } else if (tag === VALUE_TAG) {
         this.#valueEnd = this.#skipBytes();
         this.#valueTag = tagAt;
@@ -207,7 +217,7 @@ export class KeyValueReader {
   #skipBytes(): number {
     const length = this.#varint();
     const end = this.#at + length;
-    if (end > this.#bytes.length) throw malformed();
+    if (end > this.#end) throw malformed();
     return end;
   }
 
@@ -218,16 +228,16 @@ export class KeyValueReader {
     else if (wireType === WIRE_FIXED64) this.#at += 8;
     else if (wireType === WIRE_FIXED32) this.#at += 4;
     else throw malformed();
-    if (this.#at > this.#bytes.length) throw malformed();
+    if (this.#at > this.#end) throw malformed();
   }
 
   #varint(): number {
-    const bytes = this.#bytes;
+    const bytes = this.bytes;
     let value = 0;
     let scale = 1;
     for (let i = 0; i < 10; i += 1) {
-      const byte = bytes[this.#at++];
-      if (byte === undefined) throw malformed();
+      if (this.#at === this.#end) throw malformed();
+      const byte = bytes[this.#at++]!;
       value += (byte & 127) * scale;
       if (byte < 128) return value;
       scale *= 128;
@@ -238,8 +248,8 @@ export class KeyValueReader {
   #varint64(): bigint {
     let value = 0n;
     for (let shift = 0n; shift < 70n; shift += 7n) {
-      const byte = this.#bytes[this.#at++];
-      if (byte === undefined) throw malformed();
+      if (this.#at === this.#end) throw malformed();
+      const byte = this.bytes[this.#at++]!;
       value |= BigInt(byte & 127) << shift;
       if (byte < 128) return BigInt.asIntN(64, value);
     }

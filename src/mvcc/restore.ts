@@ -1,25 +1,29 @@
 import { EtcdError } from "../base/errors.ts";
-import type { Backend } from "./backend.ts";
+import type { Backend, StoredRevisions, StoredVisit } from "./backend.ts";
 import type { KeyIndex } from "./key_index_api.ts";
 import type { KeyLeases } from "./key_leases.ts";
 import { KeyValueReader } from "./key_value.ts";
 
 /** Rebuilds the index and the leases' keys from the backend, slice by slice, at start-up. */
 export class Restorer {
-  readonly #backend: Backend;
+  readonly #stored: StoredRevisions;
   readonly #index: KeyIndex;
   readonly #leases: KeyLeases;
   readonly #reader = new KeyValueReader();
-  readonly #next = { main: 0, sub: 0 };
   /** Keys whose newest put has a lease, by a text with one character per byte. */
   readonly #leased = new Map<string, { readonly key: Uint8Array; readonly lease: bigint }>();
+  readonly #visit: StoredVisit;
   #lastMain = 0;
   #records = 0;
+  #areAllRead = false;
 
   constructor(backend: Backend, index: KeyIndex, leases: KeyLeases) {
-    this.#backend = backend;
+    this.#stored = backend.storedRevisions();
     this.#index = index;
     this.#leases = leases;
+    this.#visit = (main, sub, tombstone, bytes, start, end) => {
+      this.#record(main, sub, tombstone, this.#reader.read(bytes, start, end));
+    };
   }
 
   /** Records read so far. */
@@ -32,35 +36,30 @@ export class Restorer {
     return this.#lastMain;
   }
 
-  /** Reads at most `recordsMax` records; true when all are read. Throws `corrupt`. */
+  /** Reads, or puts in order, about `recordsMax` records; true when all is done. Throws `corrupt`. */
   slice(recordsMax: number): boolean {
-    let visited = 0;
-    this.#backend.scanRevisions(this.#next, recordsMax, (main, sub, tombstone, keyValue) => {
-      visited += 1;
-      this.#record(main, sub, tombstone, keyValue);
-      return true;
-    });
-    this.#records += visited;
-    if (visited === recordsMax) return false;
+    if (!this.#areAllRead) {
+      this.#areAllRead = !this.#stored.next(recordsMax, this.#visit);
+      return false;
+    }
+    if (!this.#index.restoredSlice(recordsMax)) return false;
     for (const { key, lease } of this.#leased.values()) this.#leases.attach(lease, key);
     this.#leased.clear();
     return true;
   }
 
-  #record(main: number, sub: number, tombstone: boolean, keyValue: Uint8Array): void {
-    const reader = this.#reader.read(keyValue);
-    const { key, lease } = reader;
+  #record(main: number, sub: number, tombstone: boolean, keyValue: KeyValueReader): void {
     if (main < this.#lastMain) {
       throw new EtcdError("corrupt", `Revision ${main} is stored after revision ${this.#lastMain}`);
     }
     this.#lastMain = main;
-    this.#next.main = main;
-    this.#next.sub = sub + 1;
-    if (tombstone) this.#index.restoreTombstone(key, main, sub);
-    // Which sub revision created a key is not stored and nobody asks for it.
-    else this.#index.restore(key, main, sub, reader.createMain, 0, reader.version, keyValue.length);
-    if (lease !== 0n) this.#leased.set(keyText(key), { key: key.slice(), lease });
-    else if (this.#leased.size > 0) this.#leased.delete(keyText(key));
+    this.#records += 1;
+    if (tombstone) this.#index.restoreTombstone(keyValue, main, sub);
+    else this.#index.restore(keyValue, main, sub);
+    if (keyValue.lease !== 0n) {
+      const key = keyValue.key.slice();
+      this.#leased.set(keyText(key), { key, lease: keyValue.lease });
+    } else if (this.#leased.size > 0) this.#leased.delete(keyText(keyValue.key));
   }
 }
 

@@ -107,7 +107,7 @@ export class Store implements RangeSource {
     while (!this.restoreSlice(100_000));
   }
 
-  /** Restores at most `recordsMax` more records from the backend; true when the store is ready. Throws `corrupt`. */
+  /** Goes on with the restore by about `recordsMax` records; true when the store is ready. Throws `corrupt`. */
   restoreSlice(recordsMax: number): boolean {
     this.#restorer ??= new Restorer(this.backend, this.index, this.leases);
     if (!this.#restorer.slice(recordsMax)) return false;

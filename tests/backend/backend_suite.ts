@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { textOf, utf8 } from "../../src/base/bytes.ts";
 import { Prng } from "../../src/base/prng.ts";
-import type { Backend, BucketName, BucketRecord } from "../../src/mvcc/backend.ts";
+import type { Backend, BucketName, BucketRecord, StoredRevisions } from "../../src/mvcc/backend.ts";
 
 /** A backend of the kind under test; `close` releases and removes what it holds. */
 export interface OpenBackend {
@@ -196,6 +196,9 @@ export function backendSuite(kind: string, open: () => Promise<OpenBackend>): vo
     assert.deepEqual(seen, [5, 5, 6, 6]);
     await backend.commit();
     assert.deepEqual(scan(backend, 8, 0, 100), ["8.0=v8", "9.0t=v9", "9.1=w9"]);
+    for (const recordsMax of [1, 4, 1000]) {
+      assert.deepEqual(dumpStored(backend.storedRevisions(), recordsMax), scan(backend, 0, 0, 1000));
+    }
   });
 
   backendTest("orders revisions past 2^32 and subs past 255 as numbers", async (backend) => {
@@ -286,6 +289,20 @@ function scan(backend: Backend, main: number, sub: number, recordsMax: number): 
     seen.push(`${atMain}.${atSub}${tombstone ? "t" : ""}=${textOf(keyValue)}`);
     return true;
   });
+  return seen;
+}
+
+/** The records that a starting store is given, as `scan` has them, a few at a time. */
+export function dumpStored(stored: StoredRevisions, recordsMax: number): string[] {
+  const seen: string[] = [];
+  for (let isLast = false; !isLast;) {
+    const before = seen.length;
+    isLast = !stored.next(recordsMax, (main, sub, tombstone, bytes, start, end) => {
+      seen.push(`${main}.${sub}${tombstone ? "t" : ""}=${textOf(bytes.subarray(start, end))}`);
+    });
+    assert.ok(seen.length - before <= recordsMax);
+    assert.ok(isLast || seen.length > before);
+  }
   return seen;
 }
 

@@ -1,7 +1,7 @@
 import type { LmdbBackendOptions } from "../../src/backend/lmdb_backend.ts";
 import { MemoryBackend } from "../../src/backend/memory_backend.ts";
 import type { Prng } from "../../src/base/prng.ts";
-import type { BucketName, BucketRecord, FrozenBucket } from "../../src/mvcc/backend.ts";
+import type { BucketName, BucketRecord, FrozenBucket, StoredRevisions } from "../../src/mvcc/backend.ts";
 import type { Timer } from "../../src/ports/clock.ts";
 import type { WritableFile } from "../../src/ports/files.ts";
 import type { ServerBackend } from "../../src/server/ports.ts";
@@ -118,6 +118,10 @@ export class CrashBackend implements ServerBackend {
 
   scanRevisions(...args: Parameters<MemoryBackend["scanRevisions"]>): void {
     this.#memory.scanRevisions(...args);
+  }
+
+  storedRevisions(): StoredRevisions {
+    return this.#memory.storedRevisions();
   }
 
   endEntry(consistentIndex: number, term: number): void {

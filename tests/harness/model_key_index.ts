@@ -1,5 +1,5 @@
 import { assert } from "../../src/base/assert.ts";
-import type { KeyIndex } from "../../src/mvcc/key_index_api.ts";
+import type { KeyIndex, StoredKeyValue } from "../../src/mvcc/key_index_api.ts";
 
 interface ModelRevision {
   readonly main: number;
@@ -75,15 +75,9 @@ export class ModelKeyIndex implements KeyIndex {
     return true;
   }
 
-  restore(
-    key: Uint8Array,
-    main: number,
-    sub: number,
-    createMain: number,
-    _createSub: number,
-    version: number,
-    bytes: number,
-  ): void {
+  restore(put: StoredKeyValue, main: number, sub: number): void {
+    const { createMain, version, length: bytes } = put;
+    const key = keyOf(put);
     const known = this.#keys.get(keyText(key)) ?? this.#add(key);
     const generation = known.generations.at(-1);
     if (
@@ -100,10 +94,15 @@ export class ModelKeyIndex implements KeyIndex {
     }
   }
 
-  restoreTombstone(key: Uint8Array, main: number, sub: number): void {
+  restoreTombstone(tombstone: StoredKeyValue, main: number, sub: number): void {
+    const key = keyOf(tombstone);
     if (this.tombstone(key, main, sub)) return;
     const known = this.#keys.get(keyText(key)) ?? this.#add(key);
     known.generations.push({ createMain: 0, versionFirst: 1, puts: [], tombstone: { main, sub } });
+  }
+
+  restoredSlice(_keysMax: number): boolean {
+    return true;
   }
 
   seek(key: Uint8Array, atMain: number): boolean {
@@ -300,6 +299,10 @@ export class ModelKeyIndex implements KeyIndex {
     }
     return low;
   }
+}
+
+function keyOf({ bytes, keyStart, keyEnd }: StoredKeyValue): Uint8Array {
+  return bytes.slice(keyStart, keyEnd);
 }
 
 function keyText(key: Uint8Array): string {

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { compareBytes, utf8 } from "../../src/base/bytes.ts";
 import { ArenaKeyIndex } from "../../src/mvcc/key_index.ts";
-import type { KeyIndex } from "../../src/mvcc/key_index_api.ts";
+import type { KeyIndex, StoredKeyValue } from "../../src/mvcc/key_index_api.ts";
 import { ModelKeyIndex } from "../harness/model_key_index.ts";
 
 const SEED = new Uint8Array([1, 2, 3, 4, 5, 6, 7, 8]);
@@ -19,6 +19,17 @@ function randomFrom(seed: number): (below: number) => number {
 }
 
 type Random = (below: number) => number;
+
+function storedKeyValue(
+  key: Uint8Array,
+  createMain: number,
+  version: number,
+  length: number,
+): StoredKeyValue {
+  // As in a page of records, there is something before the key and behind it.
+  const bytes = Uint8Array.of(1, 2, 3, ...key, 4, 5);
+  return { bytes, keyStart: 3, keyEnd: 3 + key.length, createMain, version, length };
+}
 
 /** Makes the keys of a run: how they look decides how the tree's nodes share prefixes. */
 const keyShapes: Record<string, (random: Random) => Uint8Array> = {
@@ -336,8 +347,9 @@ test("ArenaKeyIndex agrees with the model when it is restored from the records o
       main += 1;
       const key = keys[random(keys.length)]!;
       if (random(4) === 0) {
-        arena.restoreTombstone(key, main, 0);
-        model.restoreTombstone(key, main, 0);
+        const tombstone = storedKeyValue(key, 0, 0, 0);
+        arena.restoreTombstone(tombstone, main, 0);
+        model.restoreTombstone(tombstone, main, 0);
         continue;
       }
       // Mostly what the store wrote; at times a record before it is missing, as after a half-done compaction.
@@ -346,9 +358,11 @@ test("ArenaKeyIndex agrees with the model when it is restored from the records o
       const intact = live && random(10) > 0;
       const createMain = intact ? model.createMain(slot) : live ? main - 50 : main;
       const version = intact ? model.version(slot) + 1 : live ? 1 + random(1000) : 1;
-      arena.restore(key, main, 0, createMain, 0, version, main * 3);
-      model.restore(key, main, 0, createMain, 0, version, main * 3);
+      const put = storedKeyValue(key, createMain, version, main * 3);
+      arena.restore(put, main, 0);
+      model.restore(put, main, 0);
     }
+    while (!arena.restoredSlice(100));
     for (const key of keys) {
       for (let i = 0; i < 10; i += 1) {
         const at = 100 + random(main - 99);
@@ -359,6 +373,42 @@ test("ArenaKeyIndex agrees with the model when it is restored from the records o
     assert.equal(arena.count(keys[5]!, keys[3]!, main - 700), model.count(keys[5]!, keys[3]!, main - 700));
   }
 });
+
+for (const [shape, makeKey] of Object.entries(keyShapes)) {
+  test(`ArenaKeyIndex goes on from a restored store as if it had never stopped: ${shape}`, () => {
+    const random = randomFrom(12);
+    for (const count of [0, 1, 2, 9, 127, 128, 129, 700, 20_000]) {
+      const pair = new Pair();
+      const keys = Array.from({ length: count }, () => makeKey(random));
+      for (const key of keys) {
+        pair.main += 1;
+        const slot = pair.model.find(key);
+        const live = slot >= 0 && pair.model.isLive(slot);
+        if (live && random(3) === 0) {
+          const tombstone = storedKeyValue(key, 0, 0, 0);
+          for (const index of [pair.arena, pair.model]) index.restoreTombstone(tombstone, pair.main, 0);
+          continue;
+        }
+        const createMain = live ? pair.model.createMain(slot) : pair.main;
+        const version = live ? pair.model.version(slot) + 1 : 1;
+        const put = storedKeyValue(key, createMain, version, 1 + random(1000));
+        for (const index of [pair.arena, pair.model]) index.restore(put, pair.main, 0);
+      }
+      while (!pair.arena.restoredSlice(1 + random(1000)));
+      if (count === 0) keys.push(makeKey(random));
+      pair.compare(random, keys);
+      for (let i = 0; i < 300; i += 1) {
+        pair.main += 1;
+        const key = random(2) === 0 ? makeKey(random) : keys[random(keys.length)]!;
+        if (random(2) === 0) pair.put(key);
+        else pair.tombstone(key);
+      }
+      pair.compare(random, keys);
+      pair.compactAll(pair.main, 100, () => {});
+      pair.compare(random, keys);
+    }
+  });
+}
 
 test("ArenaKeyIndex takes space for the keys that are left when many come and go", () => {
   const index = new ArenaKeyIndex(SEED);
