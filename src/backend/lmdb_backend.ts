@@ -23,8 +23,9 @@ import { Batch, type BucketHandles, sortedRecords } from "./batch.ts";
 import { ByteSlab } from "./byte_slab.ts";
 import { bytesFromText, textFromBytes } from "./byte_text.ts";
 import { compactCopy, copyPath } from "./defrag.ts";
+import { FileRevisions } from "./file_revisions.ts";
 import { type BucketSlice, ChangingBucket } from "./frozen_bucket.ts";
-import { checkDataFile } from "./lmdb_file.ts";
+import { checkDataFile, type CheckedFile } from "./lmdb_file.ts";
 import { ChunkPool, type RevisionVisit } from "./revision_run.ts";
 import { ScannedRevisions } from "./scanned_revisions.ts";
 import { CONSISTENT_INDEX_KEY, encodeUint64, readConsistentIndex, TERM_KEY } from "./schema/meta_table.ts";
@@ -85,7 +86,7 @@ interface NativeAddon {
 interface NativeEnvironment {
   /** Runs a transaction on the thread pool: calls back with 0 when it is durable, or with an error code. */
   startWriting(address: number, done: (code: number) => void): void;
-  info(): { readonly lastPageNumber: number };
+  info(): { readonly lastPageNumber: number; readonly lastTxnId: number };
   stat(): PageCounts;
   freeStat(): PageCounts;
 }
@@ -139,6 +140,8 @@ export class LmdbBackend implements Backend {
   readonly #batchLimit: number;
   readonly #slab = new ByteSlab();
   readonly #lookupKey = new Uint8Array(REVISION_KEY_BYTES);
+  /** What is known of the file, until it is written to. */
+  #checked: CheckedFile | undefined;
   #environment: Environment;
   #open: Batch;
   #inFlight: Batch | undefined;
@@ -179,7 +182,7 @@ export class LmdbBackend implements Backend {
     options.files.remove(copyPath(this.#path));
     const isNew = !options.files.exists(this.#path);
     this.#checkRoom();
-    checkDataFile(options.files, this.#path);
+    this.#checked = checkDataFile(options.files, this.#path);
     this.#environment = this.#openEnvironment();
     if (isNew) {
       options.files.syncDirectory(options.directory);
@@ -293,7 +296,17 @@ export class LmdbBackend implements Backend {
   }
 
   storedRevisions(): StoredRevisions {
-    return new ScannedRevisions(this);
+    const checked = this.#checked;
+    const { lastTxnId } = this.#environment.root.env.info();
+    if (checked?.revisions === undefined || checked.transaction !== lastTxnId) {
+      return new ScannedRevisions(this);
+    }
+    const { pageBytes, revisions } = checked;
+    const isUnchanged = () => this.#checked === checked;
+    return new FileRevisions(
+      { files: this.#options.files, path: this.#path, pageBytes, isUnchanged },
+      revisions,
+    );
   }
 
   endEntry(consistentIndex: number, term: number): void {
@@ -370,6 +383,7 @@ export class LmdbBackend implements Backend {
     if (this.#failure !== undefined) throw this.#failure;
     const { files } = this.#options;
     const copy = await compactCopy(files, this.#path, (to) => this.#environment.root.backup(to, true));
+    this.#checked = undefined;
     // From here to the end in one turn: nobody reads between the two environments.
     void this.#environment.root.close();
     try {
@@ -459,6 +473,7 @@ export class LmdbBackend implements Backend {
 
   /** Starts the clock of a batch with its first write. */
   #beforeWrite(): void {
+    this.#checked = undefined;
     if (this.#timer !== undefined) return;
     assert(!this.#isClosed, "Write to a closed backend");
     this.#timer = this.#options.clock.after(this.#batchIntervalMs, () => this.#startCommit());
@@ -554,8 +569,8 @@ export class LmdbBackend implements Backend {
         safeRestore: true,
         // Not set, on purpose: useWritemap (a full disk would be SIGBUS), noSync, noMetaSync (lost commits),
         // noMemInit (unused parts of pages would hold whatever the heap held, secrets too), noReadAhead (with
-        // it the scan at start-up reads one page at a time). maxReaders stays at 126: two are used, by reads of
-        // this thread and by the copy of a defragmentation.
+        // it a scan of what is not in memory reads one page at a time). maxReaders stays at 126: two are used,
+        // by reads of this thread and by the copy of a defragmentation.
       } as lmdb.RootDatabaseOptionsWithPath & { readonly permissionsMode: number },
     ) as Environment["root"];
     const tables = Object.fromEntries(

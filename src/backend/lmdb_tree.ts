@@ -1,41 +1,31 @@
-import { EMPTY_BYTES } from "../base/bytes.ts";
 import type { ReadableFile } from "../ports/files.ts";
-
-/*
- * The facts of LMDB's page format (mdb.c in lmdb-js 3, 64 bits, little endian) that it takes to follow its
- * trees. A page has a header of 24 bytes: its number (8), a transaction id (8), 2 unused, flags (2) and the
- * lower and upper bounds of its free space (2 + 2), or how many pages its value takes (4). Places of nodes
- * follow, 2 bytes each; places and bounds are counted from the header's end. Nodes stand between the upper
- * bound and the page's end. A node has 2 + 2 bytes of size or page number, 2 of flags (or the page number's
- * high part), 2 of key length, and then the key and the data.
- */
-export const PAGE_HEADER_BYTES = 24;
-const PAGE_TRANSACTION_AT = 8;
-export const PAGE_FLAGS_AT = 18;
-const LOWER_AT = 20;
-const UPPER_AT = 22;
-const VALUE_PAGES_AT = 20;
-const NODE_HEADER_BYTES = 8;
-
-/** What a page is: exactly one of these. The other bits of its flags say nothing about its contents. */
-const BRANCH = 0x01;
-const LEAF = 0x02;
-/** The first page of a value that has pages of its own; the others are nothing but data. */
-const OVERFLOW = 0x04;
-const KINDS = 0x6f;
-/** Flags of a leaf's node: its data is on pages of its own; its data is the head of another tree. */
-const BIG_DATA = 0x01;
-const SUB_TREE = 0x02;
-/** Where a tree's head (48 bytes) has the number of its root page. */
-const ROOT_AT = 40;
-export const TREE_HEAD_BYTES = 48;
-/** Head of data on pages of its own: first page (8), a transaction id (8), number of pages (8). */
-const BIG_DATA_COUNT_AT = 16;
-const BIG_DATA_HEAD_BYTES = 24;
-export const META_PAGES = 2;
-
-/** Pages read at a time where the next one to be looked at is near the last. */
-const BLOCK_PAGES = 64;
+import { textFromBytes } from "./byte_text.ts";
+import {
+  BIG_DATA,
+  BIG_DATA_COUNT_AT,
+  BIG_DATA_HEAD_BYTES,
+  BRANCH,
+  dataOf,
+  KINDS,
+  LEAF,
+  LOWER_AT,
+  META_PAGES,
+  NODE_HEADER_BYTES,
+  OVERFLOW,
+  PAGE_FLAGS_AT,
+  PAGE_HEADER_BYTES,
+  PAGE_TRANSACTION_AT,
+  PageReader,
+  readUint16,
+  readUint32,
+  readUint64,
+  recordsOf,
+  rootOf,
+  SUB_TREE,
+  TREE_HEAD_BYTES,
+  UPPER_AT,
+  VALUE_PAGES_AT,
+} from "./lmdb_page.ts";
 
 /** What the meta page in effect says of its file. */
 export interface TreeShape {
@@ -49,25 +39,50 @@ export interface TreeShape {
   readonly mainRoot: number | undefined;
 }
 
-/** Number of a tree's root page, from its head; undefined for an empty tree. */
-export function rootOf(bytes: Uint8Array, treeHeadAt: number): number | undefined {
-  const root = readUint64(bytes, treeHeadAt + ROOT_AT);
-  return root === 0xffff_ffff_ffff_ffffn ? undefined : Number(root);
+/** What `walkTrees` found out. */
+export interface TreesFound {
+  /** What is wrong with the first page that is broken; undefined when there is none. */
+  readonly problem: string | undefined;
+  /** The tree asked for, if the main tree has it. */
+  readonly named: NamedTree | undefined;
+}
+
+/** A tree that is the value of a key in the main tree. */
+export interface NamedTree {
+  readonly records: number;
+  /** Its leaves in the order of its keys. */
+  readonly leaves: readonly number[];
+}
+
+/** A tree that has been come upon in another one. */
+interface SubTree {
+  readonly key: string;
+  readonly root: number | undefined;
+  readonly records: number;
 }
 
 /**
  * Follows the trees from their roots, and says what is wrong with the first page that LMDB could not read
- * without leaving the page, the file or its own assertions; undefined when there is none. Each page in use is
- * read once, but for the data that has pages of its own, of which only the beginning is. What keys and values
- * hold is not looked at, nor which pages the free list names, only how many.
+ * without leaving the page, the file or its own assertions. Each page in use is read once, but for the data
+ * that has pages of its own, of which only the beginning is. What keys and values hold is not looked at, nor
+ * which pages the free list names, only how many.
  */
-export function findBrokenPage(file: ReadableFile, shape: TreeShape): string | undefined {
+export function walkTrees(file: ReadableFile, shape: TreeShape, name: string): TreesFound {
   const walk = new TreeWalk(file, shape);
-  return walk.follow(shape.freeListRoot, true) ?? walk.follow(shape.mainRoot, false);
+  let problem = walk.follow(shape.freeListRoot, true) ?? walk.follow(shape.mainRoot, false);
+  const sought = walk.subTrees.findIndex(({ key }) => key === `${name}\0`);
+  let named: NamedTree | undefined;
+  // More are found on the way when a tree has trees itself.
+  for (let i = 0; i < walk.subTrees.length && problem === undefined; i += 1) {
+    const { root, records } = walk.subTrees[i]!;
+    walk.leaves = [];
+    if (root !== undefined) problem = walk.followTaken(root, false);
+    if (i === sought) named = { records, leaves: walk.leaves };
+  }
+  return { problem, named };
 }
 
 class TreeWalk {
-  readonly #file: ReadableFile;
   readonly #pageBytes: number;
   readonly #lastPage: number;
   readonly #transaction: number;
@@ -77,15 +92,19 @@ class TreeWalk {
    * ends, and `#left` is never longer than the file.
    */
   readonly #taken: Uint8Array;
-  /** Pages still to be read. */
+  /** Pages still to be read, the next one last. */
   readonly #left: number[] = [];
-  /** Pages read together, and the number of the first. */
-  #block: Uint8Array = EMPTY_BYTES;
-  #blockStart = 0;
-  #lastRead = 0;
+  readonly #treePages: PageReader;
+  /** Apart, so that a page of a tree stays in memory while the values that it refers to are looked at. */
+  readonly #valuePages: PageReader;
+  /** Leaves of the tree being followed, in the order of its keys. */
+  leaves: number[] = [];
+  /** Trees that others have, still to be followed. */
+  readonly subTrees: SubTree[] = [];
 
   constructor(file: ReadableFile, { pageBytes, lastPage, transaction }: TreeShape) {
-    this.#file = file;
+    this.#treePages = new PageReader(file, pageBytes);
+    this.#valuePages = new PageReader(file, pageBytes);
     this.#pageBytes = pageBytes;
     this.#lastPage = lastPage;
     this.#transaction = transaction;
@@ -95,10 +114,15 @@ class TreeWalk {
 
   follow(root: number | undefined, isFreeList: boolean): string | undefined {
     if (root === undefined) return undefined;
-    const problem = this.#takePage(root);
+    const problem = this.#take(root);
     if (problem !== undefined) return `the head of a tree ${problem}`;
+    return this.followTaken(root, isFreeList);
+  }
+
+  followTaken(root: number, isFreeList: boolean): string | undefined {
+    this.#left.push(root);
     for (let number = this.#left.pop(); number !== undefined; number = this.#left.pop()) {
-      const page = this.#readPage(number);
+      const page = this.#treePages.read(number);
       const problem = this.#followPage(page, number, isFreeList);
       if (problem !== undefined) return `${this.#name(number)} ${problem}`;
     }
@@ -113,7 +137,9 @@ class TreeWalk {
     // LMDB allows a branch of one node in the free list only.
     const nodesMin = kind === BRANCH && !isFreeList ? 2 : 1;
     if (lower % 2 !== 0 || lower < nodesMin * 2 || lower > upper || upper > end) return "is damaged";
-    for (let at = 0; at < lower; at += 2) {
+    if (kind === LEAF) this.leaves.push(number);
+    // The first child is to be the last one on the list.
+    for (let at = lower - 2; at >= 0; at -= 2) {
       const place = readUint16(page, PAGE_HEADER_BYTES + at);
       if (place % 2 !== 0 || place < upper || place + NODE_HEADER_BYTES > end) return "is damaged";
       const node = place + PAGE_HEADER_BYTES;
@@ -137,8 +163,11 @@ class TreeWalk {
         return data + sizeBytes > page.length ? "is damaged" : undefined;
       case SUB_TREE: {
         if (sizeBytes !== TREE_HEAD_BYTES || data + TREE_HEAD_BYTES > page.length) return "is damaged";
-        const root = rootOf(page, data);
-        return root === undefined ? undefined : this.#takePage(root);
+        return this.#takeSubTree({
+          key: textFromBytes(page.subarray(node + NODE_HEADER_BYTES, data)),
+          root: rootOf(page, data),
+          records: recordsOf(page, data),
+        });
       }
       case BIG_DATA:
         return data + BIG_DATA_HEAD_BYTES > page.length
@@ -156,7 +185,7 @@ class TreeWalk {
     if (readUint16(page, node + 6) !== 8 || sizeBytes < 8) return "is damaged";
     const isBig = readUint16(page, node + 4) === BIG_DATA;
     const list = isBig
-      ? this.#readPage(Number(readUint64(page, data))).subarray(PAGE_HEADER_BYTES)
+      ? this.#valuePages.read(Number(readUint64(page, data))).subarray(PAGE_HEADER_BYTES)
       : page.subarray(data, data + 8);
     return Number(readUint64(list, 0)) > sizeBytes / 8 - 1 ? "has a damaged list of free pages" : undefined;
   }
@@ -166,6 +195,11 @@ class TreeWalk {
     const problem = this.#take(number);
     if (problem === undefined) this.#left.push(number);
     return problem;
+  }
+
+  #takeSubTree(tree: SubTree): string | undefined {
+    this.subTrees.push(tree);
+    return tree.root === undefined ? undefined : this.#take(tree.root);
   }
 
   /** Looks at the pages of a value of `sizeBytes`, given the head that stands for it in a leaf. */
@@ -178,7 +212,7 @@ class TreeWalk {
       const problem = this.#take(first + i);
       if (problem !== undefined) return problem;
     }
-    const header = this.#readPage(first);
+    const header = this.#valuePages.read(first);
     const isFirst = this.#isHeaderOf(header, first) &&
       (readUint16(header, PAGE_FLAGS_AT) & KINDS) === OVERFLOW &&
       readUint32(header, VALUE_PAGES_AT) === count;
@@ -195,19 +229,6 @@ class TreeWalk {
     this.#taken[number >>> 3]! |= bit;
   }
 
-  /** A page that is in the file; with those around it, as long as the walk stays in one neighbourhood. */
-  #readPage(number: number): Uint8Array {
-    const pageBytes = this.#pageBytes;
-    if (number < this.#blockStart || number >= this.#blockStart + this.#block.length / pageBytes) {
-      const pages = Math.abs(number - this.#lastRead) < BLOCK_PAGES ? BLOCK_PAGES : 1;
-      this.#blockStart = number - number % pages;
-      this.#block = this.#file.readAt(this.#blockStart * pageBytes, pages * pageBytes);
-    }
-    this.#lastRead = number;
-    const at = (number - this.#blockStart) * pageBytes;
-    return this.#block.subarray(at, at + pageBytes);
-  }
-
   #isHeaderOf(header: Uint8Array, number: number): boolean {
     return Number(readUint64(header, 0)) === number &&
       Number(readUint64(header, PAGE_TRANSACTION_AT)) <= this.#transaction;
@@ -216,21 +237,4 @@ class TreeWalk {
   #name(number: number): string {
     return `page ${number} (offset ${number * this.#pageBytes})`;
   }
-}
-
-/** Where a node's data begins, which is where its key ends. */
-function dataOf(page: Uint8Array, node: number): number {
-  return node + NODE_HEADER_BYTES + readUint16(page, node + 6);
-}
-
-function readUint16(bytes: Uint8Array, at: number): number {
-  return bytes[at]! | (bytes[at + 1]! << 8);
-}
-
-function readUint32(bytes: Uint8Array, at: number): number {
-  return readUint16(bytes, at) + readUint16(bytes, at + 2) * 0x1_0000;
-}
-
-function readUint64(bytes: Uint8Array, at: number): bigint {
-  return new DataView(bytes.buffer, bytes.byteOffset, bytes.length).getBigUint64(at, true);
 }

@@ -22,12 +22,13 @@ export function revisionKey(main: number, sub: number, tombstone = false): Uint8
   return key;
 }
 
-export function revisionKeyMain(key: Uint8Array): number {
-  return readUint64(key, 0);
+/** The main revision of a key that begins at `start`. */
+export function revisionKeyMain(key: Uint8Array, start = 0): number {
+  return readUint64(key, start);
 }
 
-export function revisionKeySub(key: Uint8Array): number {
-  return readUint64(key, 9);
+export function revisionKeySub(key: Uint8Array, start = 0): number {
+  return readUint64(key, start + 9);
 }
 
 export function isTombstoneKey(key: Uint8Array): boolean {
