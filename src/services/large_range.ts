@@ -8,8 +8,8 @@ import type { EtcdServer } from "../server/server.ts";
 import { FieldMeter, FieldWriter, type RangeEnvelope, READ_WORK } from "./range_fields.ts";
 import type { TurnBudget } from "./turn_budget.ts";
 
-/** A range that fits into this is not large: as much output as a connection takes at once. */
-const SMALL_BYTES = 256 * 1024;
+/** A range that fits into this is not large. What has been read of a larger one is read again, and is garbage. */
+const SMALL_BYTES = 64 * 1024;
 const SMALL_KEYS = 1_000;
 /** Looks at keys in one step, whether or not there is a value to each. */
 const LOOKS_PER_STEP = 1_000;
