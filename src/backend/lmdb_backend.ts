@@ -9,7 +9,6 @@ import {
   type StoredRevisions,
 } from "../mvcc/backend.ts";
 import {
-  isTombstoneKey,
   REVISION_KEY_BYTES,
   revisionKey,
   revisionKeyMain,
@@ -19,6 +18,7 @@ import {
 import type { Clock, Timer } from "../ports/clock.ts";
 import { FileError, type Files } from "../ports/files.ts";
 import type { Log } from "../ports/log.ts";
+import type { LinkNative } from "../ports/native_calls.ts";
 import { Batch, type BucketHandles, sortedRecords } from "./batch.ts";
 import { ByteSlab } from "./byte_slab.ts";
 import { bytesFromText, textFromBytes } from "./byte_text.ts";
@@ -26,6 +26,7 @@ import { compactCopy, copyPath } from "./defrag.ts";
 import { FileRevisions } from "./file_revisions.ts";
 import { type BucketSlice, ChangingBucket } from "./frozen_bucket.ts";
 import { checkDataFile, type CheckedFile } from "./lmdb_file.ts";
+import { LmdbReader, type NativeReads, type ReadTable } from "./lmdb_reader.ts";
 import { ChunkPool, type RevisionVisit } from "./revision_run.ts";
 import { ScannedRevisions } from "./scanned_revisions.ts";
 import { CONSISTENT_INDEX_KEY, encodeUint64, readConsistentIndex, TERM_KEY } from "./schema/meta_table.ts";
@@ -36,6 +37,8 @@ export interface LmdbBackendOptions {
   readonly files: Files;
   readonly clock: Clock;
   readonly log?: Log;
+  /** Makes reads cheaper where the runtime can. */
+  readonly linkNative?: LinkNative;
   /**
    * Called once, when a commit failed: the process must end. The kernel may have dropped the pages that it
    * could not write, so a later commit would only seem to succeed. Nothing is committed afterwards, and
@@ -77,10 +80,8 @@ const META_PAGES = 2;
 const FIRST_KEY = Uint8Array.of(0);
 
 /** What of lmdb-js's native side is used beyond its typed surface; see `InstructionStream`. */
-interface NativeAddon {
+interface NativeAddon extends NativeReads {
   getAddress(buffer: ArrayBuffer): number;
-  /** Throws the error of a code. */
-  lmdbError(code: number): never;
 }
 
 interface NativeEnvironment {
@@ -98,20 +99,16 @@ interface PageCounts {
   readonly overflowPages: number;
 }
 
-interface Table extends lmdb.Database<Uint8Array, Uint8Array> {
+type Table = Omit<lmdb.Database<Uint8Array, Uint8Array>, "getKeys"> & ReadTable & {
   readonly env: NativeEnvironment;
   readonly db: { readonly dbi: number; stat(): PageCounts };
-  readonly lastSize: number;
-  ensureReadTxn(): void;
-}
+  getKeys(options: lmdb.RangeOptions): Iterable<Uint8Array>;
+};
 
 interface Environment {
   readonly root: lmdb.RootDatabase<Uint8Array, Uint8Array> & Table;
   readonly tables: Readonly<Record<BucketName, Table>>;
 }
-
-/** lmdb-js reads values into one buffer and sets the length of its view; `maxLength` is the true one. */
-type ValueBytes = Uint8Array<ArrayBuffer> & { readonly maxLength?: number };
 
 const native = (lmdb as unknown as { readonly nativeAddon: NativeAddon }).nativeAddon;
 
@@ -139,6 +136,7 @@ export class LmdbBackend implements Backend {
   readonly #batchIntervalMs: number;
   readonly #batchLimit: number;
   readonly #slab = new ByteSlab();
+  readonly #reader: LmdbReader;
   readonly #lookupKey = new Uint8Array(REVISION_KEY_BYTES);
   /** What is known of the file, until it is written to. */
   #checked: CheckedFile | undefined;
@@ -164,10 +162,6 @@ export class LmdbBackend implements Backend {
   #durableIndex: number;
   #sizeBytes = 0;
   #inUseBytes: number | undefined;
-  #valueViews = new ReadViews(new Uint8Array(0));
-  #valueBytes: Uint8Array | undefined;
-  #keyViews = new ReadViews(new Uint8Array(0));
-  #keyBytes: Uint8Array | undefined;
   #saidNoSpace = false;
   readonly #frozen = new Map<BucketName, Set<ChangingBucket>>();
 
@@ -181,6 +175,7 @@ export class LmdbBackend implements Backend {
     // Left behind by a crash during defragmentation: the copy never became the database.
     options.files.remove(copyPath(this.#path));
     const isNew = !options.files.exists(this.#path);
+    this.#reader = new LmdbReader(native, options.linkNative);
     this.#checkRoom();
     this.#checked = checkDataFile(options.files, this.#path);
     this.#environment = this.#openEnvironment();
@@ -216,7 +211,7 @@ export class LmdbBackend implements Backend {
     if (bucket === "meta") this.#writeIndex();
     if (this.#open.has(bucket, key)) return this.#open.get(bucket, key);
     if (this.#inFlight?.has(bucket, key)) return this.#inFlight.get(bucket, key);
-    return this.#copy(this.#viewOf(this.#environment.tables[bucket], key));
+    return this.#copy(this.#reader.get(this.#environment.tables[bucket], key));
   }
 
   list(bucket: BucketName): BucketRecord[] {
@@ -268,7 +263,7 @@ export class LmdbBackend implements Backend {
       if (!inFlight.deletedRevisions.isEmpty && inFlight.deletedRevisions.has(main, sub)) return undefined;
     }
     writeRevisionKey(this.#lookupKey, main, sub, false);
-    return this.#viewOf(this.#environment.tables.key, this.#lookupKey);
+    return this.#reader.get(this.#environment.tables.key, this.#lookupKey);
   }
 
   deleteRevision(main: number, sub: number, tombstone: boolean): void {
@@ -579,10 +574,11 @@ export class LmdbBackend implements Backend {
         name,
         root.openDB(
           name,
-          name === "key" ? this.#viewingCodec() : { keyEncoding: "binary", encoding: "binary" },
+          name === "key" ? this.#keyCodec() : { keyEncoding: "binary", encoding: "binary" },
         ),
       ]),
     ) as unknown as Environment["tables"];
+    tables.key.getBinaryFast(FIRST_KEY); // For the reader to know the memory of keys.
     return { root, tables };
   }
 
@@ -609,43 +605,18 @@ export class LmdbBackend implements Backend {
     return found === undefined ? undefined : this.#slab.copy(found);
   }
 
-  /** A record's value; good until the next one is read. */
-  #viewOf(table: Table, key: Uint8Array): Uint8Array | undefined {
-    const bytes = table.getBinaryFast(key) as ValueBytes | undefined;
-    return bytes === undefined ? undefined : this.#view(bytes, table.lastSize);
-  }
-
-  /** The value that lmdb-js has just read, as a plain view; good until it reads again. */
-  #view(bytes: ValueBytes, length: number): Uint8Array {
-    if (bytes !== this.#valueBytes) {
-      this.#valueBytes = bytes;
-      const { buffer, byteOffset, maxLength } = bytes;
-      this.#valueViews = new ReadViews(new Uint8Array(buffer, byteOffset, maxLength ?? bytes.length));
-    }
-    return this.#valueViews.of(0, length);
-  }
-
-  #keyView(bytes: Uint8Array, start: number, end: number): Uint8Array {
-    if (bytes !== this.#keyBytes) {
-      this.#keyBytes = bytes;
-      this.#keyViews = new ReadViews(bytes);
-    }
-    return this.#keyViews.of(start, end);
-  }
-
-  /** Has a scan of bucket "key" see keys and values where lmdb-js put them, not in copies of 0.5 us each. */
-  #viewingCodec(): lmdb.DatabaseOptions {
+  /** Keys as they are. Each one that is looked up shows where lmdb-js puts them: always in the same memory. */
+  #keyCodec(): lmdb.DatabaseOptions {
     return {
+      encoding: "binary",
       keyEncoder: {
-        writeKey(key: Uint8Array, target: Uint8Array, start: number): number {
+        writeKey: (key: Uint8Array, target: Uint8Array, start: number): number => {
+          if (start === 0) this.#reader.useKeyMemory(target);
           target.set(key, start);
           return start + key.length;
         },
-        readKey: (target: Uint8Array, start: number, end: number) => this.#keyView(target, start, end),
-      },
-      encoder: {
-        encode: (value: Uint8Array) => value,
-        decode: (bytes: ValueBytes, length: number) => this.#view(bytes, length),
+        readKey: (target: Uint8Array, start: number, end: number) =>
+          Uint8Array.prototype.slice.call(target, start, end),
       },
     } as unknown as lmdb.DatabaseOptions;
   }
@@ -653,14 +624,15 @@ export class LmdbBackend implements Backend {
   /** Visits records in LMDB up to the first one that is in memory as well. */
   #scanDurable(main: number, sub: number, visit: RevisionVisit): void {
     const run = this.#inFlight?.revisions;
-    const start = revisionKey(main, sub);
-    for (const { key, value } of this.#environment.tables.key.getRange({ start })) {
-      const atMain = revisionKeyMain(key);
-      const atSub = revisionKeySub(key);
-      // The write thread may be done with the batch in flight, whose revisions come from memory.
-      if (run?.startsAtOrBefore(atMain, atSub)) return;
-      if (!visit(atMain, atSub, isTombstoneKey(key), value)) return;
-    }
+    this.#reader.scan(
+      this.#environment.tables.key,
+      revisionKey(main, sub),
+      (atMain, atSub, tombstone, value) => {
+        // The write thread may be done with the batch in flight, whose revisions come from memory.
+        if (run?.startsAtOrBefore(atMain, atSub)) return false;
+        return visit(atMain, atSub, tombstone, value);
+      },
+    );
   }
 
   #isDeletedLater(main: number, sub: number): boolean {
@@ -685,33 +657,6 @@ export class LmdbBackend implements Backend {
       pages += each.treeBranchPageCount + each.treeLeafPageCount + each.overflowPages;
     }
     return pages * PAGE_BYTES;
-  }
-}
-
-/** Views that a scan gives out are kept up to this length. */
-const KEPT_VIEW_BYTES_MAX = 8192;
-
-/**
- * Views of memory that lmdb-js reads into again and again: the same length has the same view. A scan of a million
- * records would otherwise leave two million views behind, 100 MB and more before they are collected.
- */
-class ReadViews {
-  readonly #bytes: Uint8Array;
-  /** By their ends. */
-  readonly #views: (Uint8Array | undefined)[] = [];
-  #start = 0;
-
-  constructor(bytes: Uint8Array) {
-    this.#bytes = bytes;
-  }
-
-  of(start: number, end: number): Uint8Array {
-    if (end > KEPT_VIEW_BYTES_MAX) return this.#bytes.subarray(start, end);
-    if (start !== this.#start) {
-      this.#start = start;
-      this.#views.length = 0;
-    }
-    return this.#views[end] ??= this.#bytes.subarray(start, end);
   }
 }
 

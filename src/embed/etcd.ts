@@ -170,10 +170,10 @@ export class Etcd {
 
   static async start(options: EtcdOptions): Promise<Etcd> {
     const { config, runtime, log, onFatal } = options;
-    const { clock, files, digest, entropy } = runtime;
+    const { clock, files, digest, entropy, linkNative } = runtime;
     await probePorts(config, runtime);
     const flushQueue = new FlushQueue(clock);
-    const ports = { clock, files, digest, entropy, log };
+    const ports = { clock, files, digest, entropy, log, linkNative };
     const server = await EtcdServer.open({ config, ports, flush: () => flushQueue.flushAll(), onFatal });
     const etcd = new Etcd(options, server, flushQueue);
     try {

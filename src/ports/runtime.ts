@@ -3,6 +3,7 @@ import type { Compression } from "./compression.ts";
 import type { Digest } from "./digest.ts";
 import type { Entropy } from "./entropy.ts";
 import type { Files } from "./files.ts";
+import type { LinkNative } from "./native_calls.ts";
 import type { Process } from "./process.ts";
 import type { Sockets } from "./sockets.ts";
 
@@ -15,4 +16,5 @@ export interface Runtime {
   readonly compression: Compression;
   readonly process: Process;
   readonly sockets: Sockets;
+  readonly linkNative: LinkNative;
 }

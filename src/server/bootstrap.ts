@@ -83,7 +83,7 @@ export async function bootstrap(
   metrics: ServerMetrics,
   onFatal: (error: unknown) => void,
 ): Promise<Bootstrapped> {
-  const { files, clock, log, openBackend = openLmdb } = ports;
+  const { files, clock, log, linkNative, openBackend = openLmdb } = ports;
   const memberDir = `${config.dataDir}/member`;
   makeDirectory(files, config.dataDir);
   makeDirectory(files, memberDir);
@@ -98,6 +98,7 @@ export async function bootstrap(
       files,
       clock,
       log,
+      ...linkNative && { linkNative },
       onFatal,
       onCommit: (tookMs) => metrics.backendCommit.observe(tookMs / 1000),
       batchIntervalMs: config.backendBatchIntervalMs,

@@ -5,6 +5,7 @@ import type { Digest } from "../ports/digest.ts";
 import type { Entropy } from "../ports/entropy.ts";
 import type { Files } from "../ports/files.ts";
 import type { Log } from "../ports/log.ts";
+import type { LinkNative } from "../ports/native_calls.ts";
 
 /** What a server needs of the outside. */
 export interface ServerPorts {
@@ -13,6 +14,7 @@ export interface ServerPorts {
   readonly digest: Digest;
   readonly entropy: Entropy;
   readonly log: Log;
+  readonly linkNative?: LinkNative;
   /** Opens the durable side of the store. Default: LMDB. */
   readonly openBackend?: (options: LmdbBackendOptions) => ServerBackend;
 }

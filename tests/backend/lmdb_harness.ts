@@ -1,15 +1,16 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { LmdbBackend, type LmdbBackendOptions } from "../../src/backend/lmdb_backend.ts";
-import { clock } from "../../src/runtime/node_compat/clock.ts";
-import { files } from "../../src/runtime/node_compat/files.ts";
+import { loadRuntime } from "../../src/runtime/detect.ts";
+
+const { files, clock, linkNative } = await loadRuntime();
 
 export function throwFatal(error: Error): never {
   throw error;
 }
 
 export function openLmdb(directory: string, options: Partial<LmdbBackendOptions> = {}): LmdbBackend {
-  return new LmdbBackend({ directory, files, clock, onFatal: throwFatal, ...options });
+  return new LmdbBackend({ directory, files, clock, linkNative, onFatal: throwFatal, ...options });
 }
 
 /** Runs a test body with a directory of its own. */

@@ -7,6 +7,7 @@ import { files } from "../node_compat/files.ts";
 import { createProcess } from "../node_compat/process.ts";
 import { createSockets } from "../node_compat/sockets.ts";
 import { bunSocketStream } from "./byte_stream.ts";
+import { linkNative } from "./native_calls.ts";
 
 export const runtime: Runtime = {
   files,
@@ -16,4 +17,5 @@ export const runtime: Runtime = {
   compression,
   process: createProcess("bun"),
   sockets: createSockets({ streamOf: bunSocketStream, closesWhenFull: false }),
+  linkNative,
 };

@@ -5,6 +5,7 @@ import { compression } from "../node_compat/compression.ts";
 import { digest } from "../node_compat/digest.ts";
 import { entropy } from "../node_compat/entropy.ts";
 import { files } from "../node_compat/files.ts";
+import { linkNative } from "../node_compat/native_calls.ts";
 import { createProcess } from "../node_compat/process.ts";
 import { createSockets } from "../node_compat/sockets.ts";
 
@@ -16,4 +17,5 @@ export const runtime: Runtime = {
   compression,
   process: createProcess("deno"),
   sockets: createSockets({ streamOf: socketStream, closesWhenFull: true }),
+  linkNative,
 };
