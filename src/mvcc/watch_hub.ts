@@ -38,7 +38,7 @@ const TURN_MOVES_MAX = 1000;
  */
 export class WatchHub implements EventSink, HistorySource {
   readonly #store: Store;
-  readonly #soon: (run: () => void) => void;
+  readonly #afterSockets: (run: () => void) => void;
   readonly #rest: (run: () => void) => void;
   readonly #synced = new WatcherIndex();
   readonly #catchUp: CatchUp;
@@ -54,10 +54,10 @@ export class WatchHub implements EventSink, HistorySource {
   #size = 0;
   #streams = 0;
 
-  /** `soon` runs a step in a coming turn of the event loop, `rest` after a pause in which all others have theirs. */
-  constructor(store: Store, soon: (run: () => void) => void, rest = soon) {
+  /** `afterSockets` runs a step when all sockets had their turn, `rest` after a pause beside that. */
+  constructor(store: Store, afterSockets: (run: () => void) => void, rest = afterSockets) {
     this.#store = store;
-    this.#soon = soon;
+    this.#afterSockets = afterSockets;
     this.#rest = rest;
     this.#catchUp = new CatchUp(this);
     this.#fanout = new Fanout(this);
@@ -157,10 +157,10 @@ export class WatchHub implements EventSink, HistorySource {
   #wake(): void {
     if (this.#isScheduled) return;
     this.#isScheduled = true;
-    // Catching up rests between its steps, a third of a millisecond each: turns that follow each other at once
-    // would leave others little of the processor, and Deno looks at its sockets in one of 61 such turns.
+    // Catching up rests between its steps, a third of a millisecond each: steps that follow each other at once
+    // would leave others little of the processor.
     if (this.#isDelivered) this.#rest(this.#step);
-    else this.#soon(this.#step);
+    else this.#afterSockets(this.#step);
   }
 
   /** True when nothing waits for synced watchers any more. */

@@ -13,15 +13,20 @@ export interface Clock {
   after(delayMs: number, run: () => void): Timer;
   /** Calls `run` every `periodMs` until cancelled. Late calls are not made up for. */
   every(periodMs: number, run: () => void): Timer;
-  /** Calls `run` once in a coming turn of the event loop, after the sockets had theirs. */
+  /**
+   * Calls `run` once in a coming turn of the event loop. Not for work that goes on from turn to turn: the runtime need
+   * not look at its sockets in between.
+   */
   soon(run: () => void): void;
+  /** Calls `run` once when all sockets had their turn after this one: for long work between its slices. */
+  afterSockets(run: () => void): void;
 }
 
 export interface Timer {
   cancel(): void;
 }
 
-/** Resolves in a coming turn of the event loop: for long work between its slices. */
-export function nextTurn(clock: Clock): Promise<void> {
-  return new Promise((resolve) => clock.soon(resolve));
+/** Resolves when every socket has had its turn: for long work between its slices. */
+export function socketsServed(clock: Clock): Promise<void> {
+  return new Promise((resolve) => clock.afterSockets(resolve));
 }

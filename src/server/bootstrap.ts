@@ -15,7 +15,7 @@ import { clusterId, type Member, memberId } from "../membership/member.ts";
 import { encodeMemberJson } from "../membership/member_json.ts";
 import { ArenaKeyIndex, KEY_INDEX_SEED_BYTES } from "../mvcc/key_index.ts";
 import { Store } from "../mvcc/store.ts";
-import { nextTurn } from "../ports/clock.ts";
+import { socketsServed } from "../ports/clock.ts";
 import type { RaftIndex } from "../base/units.ts";
 import { FileError, type FileLock, type Files } from "../ports/files.ts";
 import { RawNode } from "../raft/raw_node.ts";
@@ -186,7 +186,7 @@ async function open(opening: Opening): Promise<Omit<Bootstrapped, "lock">> {
     leases: lessor,
     compactionBatchLimit: config.compactionBatchLimit,
   });
-  while (!store.restoreSlice(RESTORE_SLICE_RECORDS)) await nextTurn(clock);
+  while (!store.restoreSlice(RESTORE_SLICE_RECORDS)) await socketsServed(clock);
   log.info("kvstore restored", { "current-rev": store.currentRevision });
   const consistent = readConsistentIndex(backend);
   log.info("restore consistentIndex", { index: consistent.index });

@@ -40,7 +40,7 @@ export interface RaftLoopOptions {
 /** Ticks made up for after a stall: fewer than an election takes, so that a late turn starts none. */
 const LATE_TICKS_MAX = 2;
 
-/** Applying goes on in the next turn after this time; a turn ends at most one Ready later. */
+/** Applying goes on in a later turn after this time; a turn ends at most one Ready later. */
 const TURN_MS_MAX = 3;
 
 /**
@@ -64,7 +64,8 @@ export class RaftLoop {
   /** Proposals that have come since the last save began. */
   #gathered = 0;
   #scheduled = false;
-  #running = false;
+  /** "resting": what is left of a large batch goes on by itself when the sockets had their turn. */
+  #state: "idle" | "running" | "resting" = "idle";
   #stopped = false;
   #ticker: Timer | undefined;
   #lastTickMs = 0;
@@ -109,8 +110,8 @@ export class RaftLoop {
     proposal.index = index;
     this.#inflight.push(proposal);
     this.#gathered += 1;
-    const isDue = this.#gathered >= REQUESTS_PER_STEP && this.#saving === undefined && !this.#running;
-    if (isDue) this.#run();
+    const isDue = this.#gathered >= REQUESTS_PER_STEP && this.#saving === undefined;
+    if (isDue && this.#state === "idle") this.#run();
     else this.wake();
   }
 
@@ -143,15 +144,18 @@ export class RaftLoop {
 
   #run(): void {
     // An entry that is applied may propose another.
-    this.#running = true;
+    if (this.#state !== "idle") return;
+    this.#state = "running";
     try {
-      this.#runRounds();
-    } finally {
-      this.#running = false;
+      if (this.#runRounds()) this.#state = "idle";
+      else this.#rest();
+    } catch (error) {
+      this.#fail(error);
     }
   }
 
-  #runRounds(): void {
+  /** False when the turn's time is up before everything is done. */
+  #runRounds(): boolean {
     const { clock, node, onSoftState, onReadStates } = this.#options;
     const startedMs = clock.monotonicMs();
     for (let ready = node.ready(); ready !== undefined && !this.#stopped; ready = node.ready()) {
@@ -160,9 +164,17 @@ export class RaftLoop {
       if (ready.needsSave) this.#save(ready);
       if (ready.committed.length > 0) this.#apply(ready.committed);
       if (ready.readStates.length > 0) onReadStates(ready.readStates);
-      // What is left of a large batch waits for the sockets to have their turn.
-      if (clock.monotonicMs() - startedMs > TURN_MS_MAX) return this.wake();
+      if (clock.monotonicMs() - startedMs > TURN_MS_MAX) return false;
     }
+    return true;
+  }
+
+  #rest(): void {
+    this.#state = "resting";
+    this.#options.clock.afterSockets(() => {
+      this.#state = "idle";
+      this.#run();
+    });
   }
 
   #save(ready: Ready): void {

@@ -24,7 +24,7 @@ import { decodeMemberJson } from "../membership/member_json.ts";
 import { type KvHash, KvHashJob } from "../mvcc/hash.ts";
 import type { Store } from "../mvcc/store.ts";
 import { WatchHub } from "../mvcc/watch_hub.ts";
-import { nextTurn, type Timer } from "../ports/clock.ts";
+import { socketsServed, type Timer } from "../ports/clock.ts";
 import { decodeConfChange } from "../raft/conf_change_wire.ts";
 import type { RawNode, Status } from "../raft/raw_node.ts";
 import type { SoftState } from "../raft/ready.ts";
@@ -140,7 +140,7 @@ export class EtcdServer {
     };
     this.watchHub = new WatchHub(
       parts.store,
-      (step) => ports.clock.soon(guarded(step)),
+      (step) => ports.clock.afterSockets(guarded(step)),
       (step) => ports.clock.after(0, guarded(step)),
     );
     this.lessor = parts.lessor;
@@ -365,11 +365,6 @@ export class EtcdServer {
     return this.#ports;
   }
 
-  /** Runs in a coming turn of the event loop: for reads that go on in slices. */
-  soon(run: () => void): void {
-    this.#ports.clock.soon(run);
-  }
-
   // Maintenance.
 
   /** The store as it is now, to be read as a bbolt file and closed. Compaction waits meanwhile. */
@@ -388,7 +383,7 @@ export class EtcdServer {
     if (!(job instanceof KvHashJob)) return job;
     const { clock } = this.#ports;
     const startedMs = clock.monotonicMs();
-    while (!job.step(HASH_SLICE_RECORDS)) await nextTurn(clock);
+    while (!job.step(HASH_SLICE_RECORDS)) await socketsServed(clock);
     this.metrics.hashRevision.observe((clock.monotonicMs() - startedMs) / 1000);
     return job.result();
   }
@@ -397,7 +392,7 @@ export class EtcdServer {
     const job = this.store.hashBackend();
     const { clock } = this.#ports;
     const startedMs = clock.monotonicMs();
-    while (!job.step(HASH_SLICE_RECORDS)) await nextTurn(clock);
+    while (!job.step(HASH_SLICE_RECORDS)) await socketsServed(clock);
     this.metrics.hash.observe((clock.monotonicMs() - startedMs) / 1000);
     return job.result();
   }
@@ -452,7 +447,7 @@ export class EtcdServer {
       if (state === "finished") this.metrics.onCompacted(report?.removed ?? 0, tookMs, clock.wallMs());
       if (this.store.compactionPending) {
         startedMs = clock.monotonicMs();
-        return clock.soon(step);
+        return clock.afterSockets(step);
       }
       this.#compacting = false;
       log.info("finished scheduled compaction", {
@@ -463,7 +458,7 @@ export class EtcdServer {
         "current-db-size-in-use-bytes": this.backend.inUseBytes,
       });
     };
-    clock.soon(step);
+    clock.afterSockets(step);
   }
 
   // Applying.

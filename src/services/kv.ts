@@ -53,7 +53,7 @@ export function kvMethods(server: EtcdServer, headers: HeaderEncoder): Method[] 
     head: (revision) => encoded(encodeRangeResponse, { header: header({ revision }) }),
     tail: (more, count) => encoded(encodeRangeResponse, { more, count }),
   };
-  const budget = new TurnBudget(RANGE_WORK_PER_TURN, (run) => server.soon(run));
+  const budget = new TurnBudget(RANGE_WORK_PER_TURN, server.ports.clock);
   const service = new KvService(server, envelope, budget);
   const { put, range, rangeStream, deleteRange, txn, compact } = KV.method;
   return [

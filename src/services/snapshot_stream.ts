@@ -64,7 +64,7 @@ export class SnapshotStream implements StreamConsumer<SnapshotRequest> {
     else if (snapshot.measure()) this.#onMeasured(snapshot);
     if (this.#call.ended) return;
     this.#isWaiting = true;
-    this.#server.soon(() => {
+    this.#server.ports.clock.afterSockets(() => {
       this.#isWaiting = false;
       try {
         this.#pump();

@@ -7,7 +7,7 @@ interface Alarm {
   readonly run: () => void;
 }
 
-/** Time that stands still until the test moves it. `soon` runs in a turn of the real event loop. */
+/** Time that stands still until the test moves it; turns are those of the real event loop. */
 export class ManualClock implements Clock {
   #nowMs = 1_000;
   readonly #alarms = new Set<Alarm>();
@@ -33,6 +33,10 @@ export class ManualClock implements Clock {
   }
 
   soon(run: () => void): void {
+    setImmediate(run);
+  }
+
+  afterSockets(run: () => void): void {
     setImmediate(run);
   }
 

@@ -55,6 +55,10 @@ export class ManualClock implements Clock {
     this.#soon.push(run);
   }
 
+  afterSockets(): void {
+    throw new Error("The engine does no long work");
+  }
+
   get timers(): number {
     return this.#periodic.size;
   }

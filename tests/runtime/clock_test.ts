@@ -4,7 +4,7 @@ import { createClock } from "../../src/runtime/node_compat/clock.ts";
 
 const TIMER_MS_MAX = 20;
 /** Cuts every delay of more than 20 ms into pieces, as the real one cuts delays of more than 24 days. */
-const clock = createClock(TIMER_MS_MAX);
+const clock = createClock({ timerMsMax: TIMER_MS_MAX });
 
 test("monotonicMs() grows and wallMs() is the time of day", async () => {
   const before = clock.monotonicMs();

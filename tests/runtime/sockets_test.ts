@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { equalBytes, utf8 } from "../../src/base/bytes.ts";
 import { ConnectionSlots } from "../../src/base/connection_slots.ts";
+import { socketsServed } from "../../src/ports/clock.ts";
 import { FileError } from "../../src/ports/files.ts";
 import { SocketError } from "../../src/ports/sockets.ts";
 import type { ByteStream, SocketAddress } from "../../src/ports/sockets.ts";
@@ -348,3 +349,27 @@ test("stopAccepting() leaves open connections alone", async () => {
 function hush(stream: ByteStream): void {
   stream.handler = new Received();
 }
+
+test("Clock.afterSockets() lets bytes that are there be taken in first", async () => {
+  const { clock } = await loadRuntime();
+  const listener = await sockets.listen(loopback, { ...calm, onRaw: echo });
+  const stream = await sockets.connect(listener.address, { timeoutMs: WAIT_MS_MAX });
+  let echoes = 0;
+  stream.handler = {
+    onData(chunk) {
+      echoes += 1;
+      stream.write(chunk);
+    },
+    onDrain() {},
+    onEnd() {},
+    onClose() {},
+  };
+  stream.write(utf8("x"));
+  await eventually("an echo", () => echoes > 0);
+  const before = echoes;
+  for (let slice = 0; slice < 100; slice += 1) await socketsServed(clock);
+  // Between two slices the byte is taken in by one side, at least.
+  assert.ok(echoes - before >= 40, `${echoes - before} echoes in 100 slices`);
+  stream.destroy();
+  await listener.close();
+});

@@ -56,7 +56,10 @@ class Fixture {
     index: new ArenaKeyIndex(new Uint8Array(8)),
     leases: noLeases,
   });
-  readonly budget = new TurnBudget(RANGE_WORK_PER_TURN, (run) => void this.#turns.push(run));
+  readonly budget = new TurnBudget(RANGE_WORK_PER_TURN, {
+    soon: (run) => void this.#turns.push(run),
+    afterSockets: (run) => void this.#turns.push(run),
+  });
   readsMost = 0;
   #turns: (() => void)[] = [];
 

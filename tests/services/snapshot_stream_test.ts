@@ -72,13 +72,13 @@ class Fixture {
             this.timer = run;
             return { cancel: () => void (this.timer = undefined) };
           },
+          afterSockets: (run: () => void) => {
+            assert.equal(this.turn, undefined, "two turns are asked for at a time");
+            this.turn = run;
+          },
         },
       },
       openSnapshot: () => new DatabaseSnapshot(this.store, () => this.isStopped),
-      soon: (run: () => void) => {
-        assert.equal(this.turn, undefined, "two turns are asked for at a time");
-        this.turn = run;
-      },
     };
     return server as unknown as EtcdServer;
   }

@@ -4,12 +4,20 @@ import { clearInterval, clearTimeout, setImmediate, setInterval, setTimeout } fr
 /** The longest delay that `setTimeout` keeps; a longer one would run at once. */
 const TIMER_MS_MAX = 2 ** 31 - 1;
 
+export interface ClockOptions {
+  /** The longest delay given to the runtime in one piece; tests make it small. */
+  readonly timerMsMax?: number;
+  /** What the clock's `afterSockets` does; by default the next turn, as Node and Bun look at the sockets before it. */
+  readonly afterSockets?: (run: () => void) => void;
+}
+
 /**
  * Timers of `after` keep the process alive, for something waits for them; those of `every` do not, unless
  * the period is longer than `timerMsMax`.
- * `timerMsMax` is the longest delay given to the runtime in one piece; tests make it small.
  */
-export function createClock(timerMsMax: number = TIMER_MS_MAX): Clock {
+export function createClock(
+  { timerMsMax = TIMER_MS_MAX, afterSockets = nextTurn }: ClockOptions = {},
+): Clock {
   let recentMs = performance.now();
   return {
     monotonicMs: () => recentMs = performance.now(),
@@ -23,10 +31,13 @@ export function createClock(timerMsMax: number = TIMER_MS_MAX): Clock {
       periodMs <= timerMsMax
         ? new PeriodicTimer(periodMs, run)
         : new LongPeriodicTimer(periodMs, timerMsMax, run),
-    soon(run) {
-      setImmediate(run);
-    },
+    soon: nextTurn,
+    afterSockets,
   };
+}
+
+function nextTurn(run: () => void): void {
+  setImmediate(run);
 }
 
 export const clock: Clock = createClock();
