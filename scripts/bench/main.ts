@@ -88,7 +88,9 @@ function printTable(): void {
       const value = medianOf(by.get(runtime));
       return [
         show(value),
-        value === undefined || reference === undefined ? "" : (value / reference).toFixed(2),
+        value === undefined || reference === undefined || reference === 0
+          ? ""
+          : (value / reference).toFixed(2),
       ];
     });
     console.log(`| ${row} | ${show(reference)} | ${cells.join(" | ")} | ${goals.get(row)} |`);
