@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
-import type { RequestsReport, RequestsSpec, WatchersSpec } from "./driver/specs.ts";
+import type { RequestsCommand, RequestsReport, RequestsSpec, WatchersSpec } from "./driver/specs.ts";
 
 /** Drivers always run on the same runtime, whatever they drive. */
 const RUNTIME = join("node_modules", ".bin", "bun");
@@ -16,7 +16,7 @@ export class DriverProcess {
 
   constructor(script: "requests" | "watchers", spec: RequestsSpec | WatchersSpec) {
     const file = join("scripts", "bench", "driver", `${script}.ts`);
-    this.#child = spawn(RUNTIME, [file, JSON.stringify(spec)], { stdio: ["ignore", "pipe", "inherit"] });
+    this.#child = spawn(RUNTIME, [file, JSON.stringify(spec)], { stdio: ["pipe", "pipe", "inherit"] });
     createInterface({ input: this.#child.stdout! }).on("line", (line) => {
       this.#lines.push(line);
       this.#wake();
@@ -38,9 +38,9 @@ export class DriverProcess {
     return JSON.parse(this.#lines.shift()!) as Report;
   }
 
-  /** Asks for a report before all is done. */
-  finish(): void {
-    this.#child.kill("SIGTERM");
+  /** For the driver of requests. */
+  tell(command: RequestsCommand): void {
+    this.#child.stdin!.write(`${command}\n`);
   }
 
   stop(): void {

@@ -1,15 +1,16 @@
 /**
- * Sends unary requests and measures them: `requests.ts SPEC`, with a `RequestsSpec` as JSON. SIGTERM ends it early,
- * with a report of what has been answered.
+ * Sends unary requests and measures them: `requests.ts SPEC`, with a `RequestsSpec` as JSON. Lines on its standard
+ * input are `RequestsCommand`s.
  */
 import process from "node:process";
+import { createInterface } from "node:readline";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { utf8 } from "../../../src/base/bytes.ts";
 import { PutRequestSchema, RangeRequestSchema } from "../../../src/gen/etcdserverpb/kv_pb.ts";
 import type { HeaderField } from "../../../src/http2/api.ts";
 import type { ResponseHandler } from "../../../src/http2/client_connection.ts";
 import { DriverConnection, giveUp, nowMs, sendMessage, tell } from "./connection.ts";
-import { keyOf, type RequestsReport, type RequestsSpec } from "./specs.ts";
+import { keyOf, type RequestsCommand, type RequestsReport, type RequestsSpec } from "./specs.ts";
 
 const spec = JSON.parse(process.argv[2]!) as RequestsSpec;
 const path = spec.kind === "put" ? "/etcdserverpb.KV/Put" : "/etcdserverpb.KV/Range";
@@ -21,6 +22,10 @@ const digitsAt = 2 + spec.prefix.length;
 const latencies = new Float64Array(spec.requests);
 let sent = 0;
 let answered = 0;
+let recorded = 0;
+/** Requests that were due from the one to the other are recorded. */
+let recordingSinceMs = 0;
+let recordingUntilMs = Infinity;
 let startedMs = 0;
 
 function message(key: string): Uint8Array {
@@ -71,15 +76,23 @@ class Worker implements ResponseHandler {
   onEnd(trailers: readonly HeaderField[]): void {
     if (!this.#hasMessage) giveUp(`a request failed: ${JSON.stringify(trailers)}`);
     const now = performance.now();
-    latencies[answered++] = now - this.#dueMs;
-    if (answered === spec.requests) return finish();
+    answered += 1;
+    const isRecorded = this.#dueMs >= recordingSinceMs && this.#dueMs < recordingUntilMs;
+    if (isRecorded) latencies[recorded++] = now - this.#dueMs;
+    if (answered === spec.requests) {
+      report();
+      process.exit(0);
+    }
     if (spec.intervalMs === 0) {
       this.#dueMs = now;
       return this.#send();
     }
-    // A late request is late from when it was due.
+    // A late request is late from when it was due; a timer may also ring a little early.
     this.#dueMs += spec.intervalMs;
-    setTimeout(() => this.#send(), Math.max(0, this.#dueMs - now));
+    setTimeout(() => {
+      this.#dueMs = Math.min(this.#dueMs, performance.now());
+      this.#send();
+    }, Math.max(0, this.#dueMs - now));
   }
 
   onReset(errorCode: number): void {
@@ -89,15 +102,22 @@ class Worker implements ResponseHandler {
   onWritable(): void {}
 }
 
-function finish(): void {
+/** What was recorded since the last report. */
+function report(): void {
   const endedMs = nowMs();
-  const sorted = latencies.subarray(0, answered).sort();
-  const at = (share: number): number => sorted[Math.floor((answered - 1) * share)] ?? NaN;
-  tell({ startedMs, endedMs, p50: at(0.5), p99: at(0.99) } satisfies RequestsReport);
-  process.exit(0);
+  const sorted = latencies.subarray(0, recorded).sort();
+  const at = (share: number): number => sorted[Math.floor((recorded - 1) * share)] ?? NaN;
+  tell({ requests: recorded, startedMs, endedMs, p50: at(0.5), p99: at(0.99) } satisfies RequestsReport);
+  recorded = 0;
 }
 
-process.once("SIGTERM", finish);
+createInterface({ input: process.stdin }).on("line", (line) => {
+  const command = line as RequestsCommand;
+  const now = performance.now();
+  if (command === "report") return report();
+  recordingUntilMs = command === "pause" ? now : Infinity;
+  if (command === "record") recordingSinceMs = now;
+});
 const connections = await Promise.all(
   Array.from(
     { length: spec.connections },

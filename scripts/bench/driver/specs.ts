@@ -16,8 +16,16 @@ export interface RequestsSpec {
   readonly intervalMs: number;
 }
 
+/**
+ * To a driver that sends requests and goes on. Latencies count from the start, of requests that are due before `pause` or
+ * after `record`; `report` asks for a report of those that counted since the last.
+ */
+export type RequestsCommand = "record" | "pause" | "report";
+
 /** Times are those of `nowMs`; latencies milliseconds. */
 export interface RequestsReport {
+  /** How many were recorded. */
+  readonly requests: number;
   readonly startedMs: number;
   readonly endedMs: number;
   readonly p50: number;
