@@ -1,9 +1,8 @@
-import { EMPTY_BYTES } from "../base/bytes.ts";
 import { binaryString } from "../base/binary_string.ts";
 import type { Backend } from "./backend.ts";
 import { EventBatch, eventKind } from "./event_batch.ts";
 import { Fanout, type FanoutHost, type TurnBudget } from "./fanout.ts";
-import { encodeTransientKeyValue, KeyValueReader } from "./key_value.ts";
+import { encodeTransientDeleted, KeyValueReader } from "./key_value.ts";
 import type { Watcher } from "./watcher.ts";
 import { type WatchedRange, type WatcherGroup, WatcherIndex } from "./watcher_group.ts";
 
@@ -185,7 +184,7 @@ export class CatchUp {
       cursor.watchers.match(binaryString(key), found);
       if (found.length > 0) {
         if (tombstone) {
-          const deleted = encodeTransientKeyValue(key, 0, main, 0, EMPTY_BYTES, 0n);
+          const deleted = encodeTransientDeleted(key, main);
           batch.append(main, eventKind.deleted, deleted, found);
         } else {
           const kind = createMain === modMain ? eventKind.created : eventKind.modified;

@@ -1,15 +1,20 @@
 /** One change to one key. */
-export interface StoreEvent {
-  readonly type: "put" | "delete";
+export type StoreEvent = PutEvent | DeleteEvent;
+
+interface PutEvent {
+  readonly type: "put";
   /** Valid during the call of `onEvents` only: it may be a view into a request. */
   readonly key: Uint8Array;
-  /**
-   * The KeyValue of the event, encoded: for a put as it is stored, for a delete with key and mod revision.
-   * The bytes may be kept and are never changed.
-   */
+  /** As it is stored. The bytes may be kept and are never changed. */
   readonly keyValue: Uint8Array;
   /** True for the put that created the key. */
   readonly created: boolean;
+}
+
+interface DeleteEvent {
+  readonly type: "delete";
+  /** Valid during the call of `onEvents` only. */
+  readonly key: Uint8Array;
 }
 
 /** Is told what each write transaction changed, after it has become the current revision. */

@@ -71,10 +71,25 @@ export class ArenaKeyIndex implements KeyIndex {
   tombstone(key: Uint8Array, main: number, sub: number): boolean {
     const slot = this.find(key);
     if (slot < 0 || this.#records.isTombstone(slot)) return false;
-    this.#pushNewest(slot, main, sub);
-    this.#records.setNewest(slot, main, sub, this.#records.version(slot), true);
+    this.#endLife(slot, main, sub);
     this.#tree.setLive(slot, false, main);
     return true;
+  }
+
+  tombstoneRange(
+    start: Uint8Array,
+    end: Uint8Array | undefined,
+    main: number,
+    sub: number,
+    visit: (slot: number) => void,
+  ): number {
+    let next = sub;
+    return this.#tree.endLives(start, end, main, (slot) => {
+      this.#visits += 1;
+      visit(slot);
+      this.#visits -= 1;
+      this.#endLife(slot, main, next++);
+    });
   }
 
   restore(put: StoredKeyValue, main: number, sub: number): void {
@@ -268,6 +283,12 @@ export class ArenaKeyIndex implements KeyIndex {
     const slot = this.#records.add(this.#arena.add(bytes, keyStart, keyEnd), hash);
     this.#table.addAtStart(slot);
     return ~slot;
+  }
+
+  /** In the record of a live key; the tree is told by the caller. */
+  #endLife(slot: number, main: number, sub: number): void {
+    this.#pushNewest(slot, main, sub);
+    this.#records.setNewest(slot, main, sub, this.#records.version(slot), true);
   }
 
   /** Makes the record of a known key ready to take the revision `main`.`sub`. */

@@ -28,6 +28,18 @@ export interface KeyIndex {
   setBytes(slot: number, bytes: number): void;
   /** Records a delete of a live key: ends its generation. Returns false when the key is not live. */
   tombstone(key: Uint8Array, main: number, sub: number): boolean;
+  /**
+   * The same for every key of [start, end) that is live now, in key order, the first with `sub` and each later one with
+   * the next; `end` undefined means no upper bound. `visit` is told of each while it is still live, and changes nothing
+   * here. Returns how many there were.
+   */
+  tombstoneRange(
+    start: Uint8Array,
+    end: Uint8Array | undefined,
+    main: number,
+    sub: number,
+    visit: (slot: number) => void,
+  ): number;
 
   /** Takes one record at start-up, in revision order: a put or a tombstone. */
   restore(put: StoredKeyValue, main: number, sub: number): void;

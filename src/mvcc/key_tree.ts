@@ -119,6 +119,17 @@ export class KeyTree {
     this.#countOnPath(live ? 1 : -1, main);
   }
 
+  /** The same for all live keys of [start, end), deleted at `main`: `visit` is told of each before, in order. */
+  endLives(
+    start: Uint8Array,
+    end: Uint8Array | undefined,
+    main: number,
+    visit: (slot: number) => void,
+  ): number {
+    if (end !== undefined && compareBytes(start, end) >= 0) return 0;
+    return this.#endBelow(this.#root, start, end, main, visit);
+  }
+
   /** Removes a deleted key; its record and bytes still exist. */
   remove(slot: number): void {
     this.#descendTo(slot);
@@ -302,18 +313,10 @@ export class KeyTree {
     const base = baseOf(node);
     const current = this.#changed(node) <= atMain;
     if (current && start === undefined && end === undefined) return words[base + LIVE]!;
-    const inner = words[base + HEIGHT] !== 0;
-    let first = 0;
-    if (start !== undefined) {
-      first = this.#lowerBound(words, base, start, 0, start.length, 0);
-      if (inner && !this.#exact && first > 0) first -= 1;
-    }
-    // The last entry to look at; `end` lies in the child before the first entry that is not before it.
-    let last = words[base + COUNT]! - 1;
-    if (end !== undefined) last = this.#lowerBound(words, base, end, 0, end.length, 0) - 1;
-
+    const first = start === undefined ? 0 : this.#firstIn(words, base, start);
+    const last = this.#lastIn(words, base, end);
     let count = 0;
-    if (!inner) {
+    if (words[base + HEIGHT] === 0) {
       if (!current && first <= last) {
         if (this.#looksLeft <= 0) {
           this.resumeSlot = slotAt(words, base, first);
@@ -335,6 +338,51 @@ export class KeyTree {
       else count += this.#countBelow(words[base + CHILDREN + at]!, childStart, childEnd, atMain);
     }
     return count;
+  }
+
+  #endBelow(
+    node: number,
+    start: Uint8Array | undefined,
+    end: Uint8Array | undefined,
+    main: number,
+    visit: (slot: number) => void,
+  ): number {
+    const words = this.#chunkOf(node);
+    const base = baseOf(node);
+    const inner = words[base + HEIGHT] !== 0;
+    const first = start === undefined ? 0 : this.#firstIn(words, base, start);
+    const last = this.#lastIn(words, base, end);
+    let ended = 0;
+    for (let at = first; at <= last; at += 1) {
+      if (inner) {
+        if (words[base + LIVES + at] === 0) continue;
+        const childStart = at === first ? start : undefined;
+        const childEnd = at === last ? end : undefined;
+        const below = this.#endBelow(words[base + CHILDREN + at]!, childStart, childEnd, main, visit);
+        words[base + LIVES + at]! -= below;
+        ended += below;
+      } else {
+        const slot = words[base + ENTRIES + at]!;
+        if (slot < 0) continue;
+        visit(slot);
+        words[base + ENTRIES + at] = ~slot;
+        ended += 1;
+      }
+    }
+    if (ended > 0) this.#countIn(node, -ended, main);
+    return ended;
+  }
+
+  /** The first entry of a node that keys from `start` on may be in or below. */
+  #firstIn(words: Int32Array, base: number, start: Uint8Array): number {
+    const first = this.#lowerBound(words, base, start, 0, start.length, 0);
+    return words[base + HEIGHT] !== 0 && !this.#exact && first > 0 ? first - 1 : first;
+  }
+
+  /** The last entry that keys before `end` may be in or below: `end` lies before the first that is not before it. */
+  #lastIn(words: Int32Array, base: number, end: Uint8Array | undefined): number {
+    if (end === undefined) return words[base + COUNT]! - 1;
+    return this.#lowerBound(words, base, end, 0, end.length, 0) - 1;
   }
 
   // Counts along the path of the last descent

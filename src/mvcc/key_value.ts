@@ -85,6 +85,11 @@ export function encodeTransientTombstone(key: Uint8Array): Uint8Array {
   return encodeTransientKeyValue(key, 0, 0, 0, EMPTY_BYTES, 0n);
 }
 
+/** The KeyValue of the event of a delete at `main`; valid until the next call. */
+export function encodeTransientDeleted(key: Uint8Array, main: number): Uint8Array {
+  return encodeTransientKeyValue(key, 0, main, 0, EMPTY_BYTES, 0n);
+}
+
 /** Writes a KeyValue from `at` on, where there is room for it, and leaves its end in `end`. */
 function write(
   target: Uint8Array,

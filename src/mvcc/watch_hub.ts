@@ -5,6 +5,7 @@ import { CatchUp, type HistorySource } from "./catch_up.ts";
 import { EventBatch, eventKind } from "./event_batch.ts";
 import type { EventSink, StoreEvent } from "./event_sink.ts";
 import { Fanout, TurnBudget } from "./fanout.ts";
+import { encodeTransientDeleted } from "./key_value.ts";
 import type { Store } from "./store.ts";
 import { type WatchReceiver, WatchStream } from "./watch_stream.ts";
 import type { Watcher } from "./watcher.ts";
@@ -101,12 +102,16 @@ export class WatchHub implements EventSink, HistorySource {
   onEvents(main: number, events: readonly StoreEvent[]): void {
     if (this.#waiting.count >= WAITING_EVENTS_MAX || this.#waiting.bytes >= WAITING_BYTES_MAX) this.#spill();
     const found = this.#found;
-    for (const { type, key, keyValue, created } of events) {
+    for (const event of events) {
       found.length = 0;
-      this.#synced.match(binaryString(key), found);
+      this.#synced.match(binaryString(event.key), found);
       if (found.length === 0) continue;
-      const kind = type === "delete" ? eventKind.deleted : created ? eventKind.created : eventKind.modified;
-      this.#waiting.append(main, kind, keyValue, found);
+      if (event.type === "delete") {
+        this.#waiting.append(main, eventKind.deleted, encodeTransientDeleted(event.key, main), found);
+      } else {
+        const kind = event.created ? eventKind.created : eventKind.modified;
+        this.#waiting.append(main, kind, event.keyValue, found);
+      }
     }
     if (this.#waiting.count > 0) this.#wake();
   }

@@ -1,13 +1,9 @@
 import { assert } from "../base/assert.ts";
-import { EMPTY_BYTES } from "../base/bytes.ts";
 import type { StoreEvent } from "./event_sink.ts";
 import { encodeKeyValue, encodeTransientKeyValue, encodeTransientTombstone } from "./key_value.ts";
-import { loadHit, type RangeOptions, type RangeResult, upperBound } from "./range.ts";
+import { loadHit, loadRevision, type RangeOptions, type RangeResult, upperBound } from "./range.ts";
 import { readRange } from "./read_txn.ts";
 import type { Store } from "./store.ts";
-
-/** Keys a range delete gathers before it ends their lives: the index may not change under a walk. */
-const DELETE_BATCH_KEYS = 1024;
 
 /**
  * One write transaction: everything in it has the same main revision, with sub revisions 0, 1, 2, …, and
@@ -81,28 +77,15 @@ export class WriteTxn {
     store.deletes += 1;
     this.#operations += 1;
     if (rangeEnd.length === 0) {
-      if (!index.seek(key, this.revision)) return 0;
-      previous?.push(loadHit(store));
-      this.#delete(key);
+      if (previous !== undefined && index.seek(key, this.revision)) previous.push(loadHit(store));
+      if (!index.tombstone(key, this.#beginMain + 1, this.#changes)) return 0;
+      this.#onDeleted(key);
       return 1;
     }
-    const end = upperBound(rangeEnd);
-    let deleted = 0;
-    // What is deleted is not visited again, so that each batch begins where the range does; from the last
-    // deleted key on, so that it does not walk over the deleted ones.
-    for (let from = key;;) {
-      const keys: Uint8Array[] = [];
-      index.visit(from, end, this.revision, (slot) => {
-        if (keys.length === DELETE_BATCH_KEYS) return false;
-        keys.push(index.keyBytes(slot));
-        previous?.push(loadHit(store));
-        return true;
-      });
-      for (const each of keys) this.#delete(each);
-      deleted += keys.length;
-      if (keys.length < DELETE_BATCH_KEYS) return deleted;
-      from = keys[keys.length - 1]!;
-    }
+    return index.tombstoneRange(key, upperBound(rangeEnd), this.#beginMain + 1, this.#changes, (slot) => {
+      previous?.push(loadRevision(store, index.modMain(slot), index.modSub(slot)));
+      this.#onDeleted(index.keyBytes(slot));
+    });
   }
 
   /** The KeyValue of a key as this transaction sees it. */
@@ -134,19 +117,15 @@ export class WriteTxn {
     return main;
   }
 
-  #delete(key: Uint8Array): void {
+  /** The index knows already. */
+  #onDeleted(key: Uint8Array): void {
     const store = this.#store;
     const main = this.#beginMain + 1;
     const sub = this.#changes++;
-    const wasLive = store.index.tombstone(key, main, sub);
-    assert(wasLive, "A key that was found live could not be deleted");
     store.backend.putRevision(main, sub, true, encodeTransientTombstone(key));
     const lease = store.leases.leaseOf(key);
     if (lease !== 0n) store.leases.detach(lease, key);
-    if (store.events !== undefined) {
-      const keyValue = encodeKeyValue(key, 0, main, 0, EMPTY_BYTES, 0n);
-      this.#events.push({ type: "delete", key, keyValue, created: false });
-    }
+    if (store.events !== undefined) this.#events.push({ type: "delete", key });
   }
 
   #moveLease(key: Uint8Array, existed: boolean, lease: bigint): void {

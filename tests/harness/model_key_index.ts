@@ -75,6 +75,22 @@ export class ModelKeyIndex implements KeyIndex {
     return true;
   }
 
+  tombstoneRange(
+    start: Uint8Array,
+    end: Uint8Array | undefined,
+    main: number,
+    sub: number,
+    visit: (slot: number) => void,
+  ): number {
+    const slots: number[] = [];
+    this.visit(start, end, Infinity, (slot) => slots.push(slot) > 0);
+    for (const [i, slot] of slots.entries()) {
+      visit(slot);
+      this.tombstone(this.#slots.get(slot)!.bytes, main, sub + i);
+    }
+    return slots.length;
+  }
+
   restore(put: StoredKeyValue, main: number, sub: number): void {
     const { createMain, version, length: bytes } = put;
     const key = keyOf(put);

@@ -5,7 +5,7 @@ import type { StoreEvent } from "../../src/mvcc/event_sink.ts";
 import { KvHashJob } from "../../src/mvcc/hash.ts";
 import type { KeyIndex } from "../../src/mvcc/key_index_api.ts";
 import type { KeyLeases } from "../../src/mvcc/key_leases.ts";
-import { KeyValueReader } from "../../src/mvcc/key_value.ts";
+import { encodeTransientDeleted, KeyValueReader } from "../../src/mvcc/key_value.ts";
 import { type RangeCursor, type RangeOptions, sortOrder, sortTarget } from "../../src/mvcc/range.ts";
 import type {
   CompareShape,
@@ -93,8 +93,10 @@ export class StoreScript {
     const events = {
       onEvents: (main: number, list: readonly StoreEvent[]) => {
         list.forEach((event, sub) => {
-          const created = event.created ? " created" : "";
-          this.#events.push(`${main}.${sub} ${event.type} ${describeKeyValue(event.keyValue)}${created}`);
+          const isDelete = event.type === "delete";
+          const keyValue = isDelete ? encodeTransientDeleted(event.key, main) : event.keyValue;
+          const created = !isDelete && event.created ? " created" : "";
+          this.#events.push(`${main}.${sub} ${event.type} ${describeKeyValue(keyValue)}${created}`);
         });
       },
     };

@@ -67,6 +67,24 @@ class Pair {
     assert.equal(this.arena.tombstone(key, this.main, sub), this.model.tombstone(key, this.main, sub));
   }
 
+  /** Returns how many keys were deleted. */
+  tombstoneRange(start: Uint8Array, end: Uint8Array | undefined, sub = 0): number {
+    const facts = [this.arena, this.model].map((index) => {
+      const visited: unknown[] = [];
+      const count = index.tombstoneRange(
+        start,
+        end,
+        this.main,
+        sub,
+        (slot) => void visited.push(newestFacts(index, slot)),
+      );
+      assert.equal(visited.length, count);
+      return visited;
+    });
+    assert.deepEqual(facts[0], facts[1]);
+    return facts[0]!.length;
+  }
+
   compactAll(atMain: number, keysMax: number, between: () => void): void {
     this.compacted = atMain;
     const kept: string[][] = [];
@@ -213,6 +231,10 @@ function runProperty(
   };
   for (let step = 0; step < steps; step += 1) {
     write();
+    if (random(40) === 0) {
+      pair.main += 1;
+      pair.tombstoneRange(someKey(), random(8) === 0 ? undefined : someKey(), random(100));
+    }
     if (random(30) === 0) pair.compare(random, keys);
     if (random(150) === 0) {
       const atMain = pair.compacted + random(pair.main - pair.compacted + 1);
@@ -248,10 +270,8 @@ test("ArenaKeyIndex agrees with the model when the tree has several levels", () 
   for (const order of ["ascending", "descending", "random"]) {
     const random = randomFrom(7);
     const pair = new Pair();
-    const keys = Array.from(
-      { length: 12_000 },
-      (_, i) => utf8(`/registry/pods/${String(i * 37).padStart(9, "0")}`),
-    );
+    const keyOf = (i: number): string => `/registry/pods/${String(i * 37).padStart(9, "0")}`;
+    const keys = Array.from({ length: 12_000 }, (_, i) => utf8(keyOf(i)));
     if (order === "descending") keys.reverse();
     if (order === "random") shuffle(keys, random);
     for (const key of keys) {
@@ -278,6 +298,18 @@ test("ArenaKeyIndex agrees with the model when the tree has several levels", () 
       pair.put(keys[random(keys.length)]!);
     }
     for (let i = 0; i < 10; i += 1) pair.compare(random, keys);
+    let deleted = 0;
+    for (let i = 0; i < 10; i += 1) {
+      pair.main += 1;
+      const at = 1000 * (i + 1);
+      deleted += pair.tombstoneRange(utf8(keyOf(at)), utf8(keyOf(at + random(1500))));
+      pair.compare(random, keys);
+    }
+    assert.ok(deleted > 1000);
+    pair.main += 1;
+    pair.tombstoneRange(new Uint8Array(0), undefined);
+    assert.equal(pair.arena.liveCount, 0);
+    pair.compare(random, keys);
   }
 });
 
@@ -479,6 +511,7 @@ test("ArenaKeyIndex refuses changes when a visit is under way", () => {
     (index) => index.put(key, 3, 0),
     (index) => index.put(utf8("b"), 3, 0),
     (index) => index.tombstone(key, 3, 0),
+    (index) => index.tombstoneRange(all, undefined, 3, 0, () => {}),
     (index) => index.compactSlice(3, 10, () => {}),
   ];
   for (const change of changes) {

@@ -213,7 +213,7 @@ test("a range cut by bytes ends each slice with the KeyValue that reaches the bu
   assert.deepEqual(read, keys);
 });
 
-test("deleteRange() deletes more keys than it gathers at once, as one revision", () => {
+test("deleteRange() deletes many keys as one revision", () => {
   const store = storeOn(new MemoryBackend());
   for (let i = 0; i < 3000; i += 1) store.put(utf8(`key${i}`), EMPTY_BYTES, 0n);
   const previous: Uint8Array[] = [];
