@@ -40,4 +40,6 @@ export function measureLoad(server: RunningSubject, workload: Workload, recorder
     { value: isRate ? perSecond : p50, p50, p99, cpuSeconds, peakMib: server.memoryMib().peak },
     workload.goal,
   );
+  const { p99Goal } = workload;
+  if (p99Goal !== undefined) recorder.record(`${workload.name}, p99 ms`, { value: p99 }, p99Goal);
 }

@@ -36,6 +36,8 @@ export interface Workload {
   /** The figure that counts, and what to reach as a ratio to etcd's. */
   readonly figure: "perSecond" | "p50";
   readonly goal: string;
+  /** The same for the p99 of latency, where that is a row of its own. */
+  readonly p99Goal?: string;
 }
 
 const putRequest = create(PutRequestSchema, { key: KEY, value: new Uint8Array(VALUE_BYTES).fill(120) });
@@ -63,8 +65,8 @@ const txn = toBinary(
 
 /** The rows driven on a nearly empty store. */
 export const workloads: readonly Workload[] = [
-  row("Put, 100 × 10", PUT, put, 100, 10, 200_000, "≥ 4"),
-  row("Put, 10 × 100", PUT, put, 10, 100, 200_000, "≥ 4"),
+  { ...row("Put, 100 × 10", PUT, put, 100, 10, 200_000, "≥ 4"), p99Goal: "< 1" },
+  { ...row("Put, 10 × 100", PUT, put, 10, 100, 200_000, "≥ 4"), p99Goal: "< 1" },
   row("Put, 100 × 1", PUT, put, 100, 1, 100_000, "≥ 2"),
   latencyRow("Put, 1 × 1", PUT, put, 3_000, "≤ 1"),
   row("Range, linearizable, 100 × 10", RANGE, linearizable, 100, 10, 300_000, "≥ 8"),
