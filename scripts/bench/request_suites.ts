@@ -1,4 +1,4 @@
-import { runLoad } from "./h2load.ts";
+import { measureRate } from "./h2load.ts";
 import { RunningSubject, sleep, type Subject, withDataDir } from "./subject.ts";
 import { measureLoad, type Recorder } from "./suite.ts";
 import {
@@ -24,7 +24,7 @@ export async function measureRequests(subject: Subject, recorder: Recorder): Pro
     try {
       if (chosen.length > 0) {
         await loadKeys(server.port, "/bench/key-", 1, 256);
-        runLoad({ ...workloads[0]!, port: server.port, requests: WARM_UP_REQUESTS });
+        measureRate({ ...workloads[0]!, port: server.port, requests: WARM_UP_REQUESTS });
         for (const workload of chosen) measureLoad(server, workload, recorder);
       }
       if (wantsLarge) await measureLargeRange(server, recorder);

@@ -1,4 +1,4 @@
-import { runLoad } from "./h2load.ts";
+import { measureLatencies, measureRate } from "./h2load.ts";
 import type { RunningSubject, Subject } from "./subject.ts";
 import type { Workload } from "./workloads.ts";
 
@@ -29,15 +29,21 @@ export interface Recorder {
  */
 export type Suite = (subject: Subject, recorder: Recorder) => Promise<void>;
 
+/** Requests for which a row about a rate takes latencies as well, after the rate. */
+export const LATENCY_SHARE = 1 / 4;
+
 /** Drives one workload of h2load and records its row. */
 export function measureLoad(server: RunningSubject, workload: Workload, recorder: Recorder): void {
-  const cpuBefore = server.cpuSeconds();
-  const { perSecond, p50, p99 } = runLoad({ ...workload, port: server.port });
-  const cpuSeconds = server.cpuSeconds() - cpuBefore;
+  const load = { ...workload, port: server.port };
   const isRate = workload.figure === "perSecond";
+  const cpuBefore = server.cpuSeconds();
+  const perSecond = isRate ? measureRate(load) : undefined;
+  const rateCpuSeconds = server.cpuSeconds() - cpuBefore;
+  const { p50, p99 } = measureLatencies(isRate ? { ...load, requests: load.requests * LATENCY_SHARE } : load);
+  const cpuSeconds = isRate ? rateCpuSeconds : server.cpuSeconds() - cpuBefore;
   recorder.record(
     isRate ? `${workload.name}, requests/s` : `${workload.name}, median ms`,
-    { value: isRate ? perSecond : p50, p50, p99, cpuSeconds, peakMib: server.memoryMib().peak },
+    { value: perSecond ?? p50, p50, p99, cpuSeconds, peakMib: server.memoryMib().peak },
     workload.goal,
   );
   const { p99Goal } = workload;
