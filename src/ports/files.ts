@@ -19,6 +19,8 @@ export interface Files {
   rename(from: string, to: string): void;
   /** Removes a file; a missing one is fine. */
   remove(path: string): void;
+  /** The same off this thread: for the kernel to free a large file takes it 10 ms and more. */
+  removeAside(path: string): Promise<void>;
   /** Makes creations, renames and removals in the directory durable. */
   syncDirectory(path: string): void;
   /** Bytes that this process may still write to the file system of an existing file or directory. */

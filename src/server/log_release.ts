@@ -1,6 +1,7 @@
 import type { RaftIndex } from "../base/units.ts";
 import type { Backend } from "../mvcc/backend.ts";
 import type { Clock, Timer } from "../ports/clock.ts";
+import type { Log } from "../ports/log.ts";
 import type { RawNode } from "../raft/raw_node.ts";
 import type { MemoryStorage } from "../raft/storage.ts";
 import type { Wal } from "../wal/wal.ts";
@@ -14,6 +15,7 @@ export interface LogReleaseOptions {
   readonly snapshotCount: number;
   /** etcd's --max-wals. */
   readonly maxWals: number;
+  readonly log: Log;
   readonly onFatal: (error: unknown) => void;
 }
 
@@ -40,7 +42,7 @@ export class LogRelease {
   }
 
   start(clock: Clock): void {
-    this.#timer = clock.every(PURGE_PERIOD_MS, () => this.#options.wal.purge(this.#options.maxWals));
+    this.#timer = clock.every(PURGE_PERIOD_MS, () => this.#purge());
   }
 
   stop(): void {
@@ -51,6 +53,11 @@ export class LogRelease {
     this.#bytesInMemory += dataBytes;
     if (this.#bytesInMemory >= MEMORY_BYTES_MAX) this.#compactMemory();
     if (index - this.#recordedIndex >= this.#options.snapshotCount && !this.#recording) this.#record();
+  }
+
+  #purge(): void {
+    const { wal, maxWals, log } = this.#options;
+    wal.purge(maxWals).catch((error) => log.warn("failed to purge WAL files", { error: String(error) }));
   }
 
   /** Every other check finds the rest: a commit of the store is never far behind. */

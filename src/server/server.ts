@@ -161,6 +161,7 @@ export class EtcdServer {
       ...parts,
       snapshotCount: config.snapshotCount,
       maxWals: config.maxWals,
+      log: ports.log,
       onFatal,
     });
     this.#autoCompactor = config.autoCompaction.mode === "off"

@@ -200,6 +200,8 @@ export class Wal {
   #spare: Promise<SpareFile | undefined> | undefined;
   #spareCount = 0;
   #broken: unknown;
+  #purging: Promise<number> | undefined;
+  #closing = false;
   #closed = false;
 
   /** Use `createWal` or `openWal`. */
@@ -300,26 +302,35 @@ export class Wal {
   }
 
   /**
-   * Removes the oldest segments while there are more than `segmentsMax` and they are released; 0 keeps all.
-   * Returns how many it removed. Throws `FileError`; the log is sound then, and purging may be tried again.
+   * Removes the oldest segments, one after the other, while there are more than `segmentsMax` and they are released; 0
+   * keeps all. Resolves to how many it removed; a call during another one joins it. Rejects with a `FileError`; the
+   * log is sound then, and purging may be tried again.
    */
-  purge(segmentsMax: number): number {
+  purge(segmentsMax: number): Promise<number> {
+    this.#purging ??= this.#purge(segmentsMax).finally(() => this.#purging = undefined);
+    return this.#purging;
+  }
+
+  async #purge(segmentsMax: number): Promise<number> {
     // The last segment that begins before the released index also holds what follows it.
     const needed = this.#segments.findLastIndex((segment) => segment.firstIndex < this.#releasedIndex);
     const surplus = segmentsMax === 0 ? 0 : this.#segments.length - segmentsMax;
     const removable = Math.min(needed, surplus);
-    for (let i = 0; i < removable; i += 1) {
+    let removed = 0;
+    for (; removed < removable && !this.#closing; removed += 1) {
       const { path } = this.#segments[0]!;
-      this.#files.remove(path);
+      await this.#files.removeAside(path);
       this.#segments.shift();
       this.#log.info("purged", { path });
     }
-    return Math.max(0, removable);
+    return removed;
   }
 
-  /** Waits for the write in flight, saves a hard state that was kept in memory, and closes the files. */
+  /** Waits for what is in flight, saves a hard state that was kept in memory, and closes the files. */
   async close(): Promise<void> {
     if (this.#closed) return;
+    this.#closing = true;
+    await this.#purging?.catch(ignore);
     while (this.#inFlight !== undefined) await this.#inFlight;
     try {
       if (this.#broken === undefined && this.#unsavedState !== undefined) {

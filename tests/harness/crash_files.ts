@@ -198,6 +198,11 @@ export class CrashFiles implements Files {
     if (parent.current.delete(name)) parent.pending.push({ name, node: undefined, from: undefined });
   }
 
+  async removeAside(path: string): Promise<void> {
+    await Promise.resolve();
+    this.remove(path);
+  }
+
   syncDirectory(path: string): void {
     this.#begin("syncDirectory", path);
     const directory = this.#directory(path);

@@ -65,16 +65,18 @@ test("writes of many megabytes arrive whole", async () => {
 });
 
 test("directories are made, listed, and their entries renamed and removed", async () => {
-  await withDirectory((directory) => {
+  await withDirectory(async (directory) => {
     const member = join(directory, "data", "member");
     files.makeDirectory(member, 0o700);
     files.makeDirectory(member, 0o700);
     assert.equal(statSync(member).mode & 0o777, 0o700);
-    for (const name of ["b", "a", "c"]) files.openWrite(join(member, name), { create: true }).close();
-    assert.deepEqual(files.list(member), ["a", "b", "c"]);
+    for (const name of ["b", "a", "d", "c"]) files.openWrite(join(member, name), { create: true }).close();
+    assert.deepEqual(files.list(member), ["a", "b", "c", "d"]);
     files.rename(join(member, "c"), join(member, "a"));
     files.remove(join(member, "b"));
     files.remove(join(member, "b"));
+    await files.removeAside(join(member, "d"));
+    await files.removeAside(join(member, "d"));
     files.syncDirectory(member);
     assert.deepEqual(files.list(member), ["a"]);
     assert.equal(files.exists(join(member, "a")), true);
@@ -83,7 +85,7 @@ test("directories are made, listed, and their entries renamed and removed", asyn
 });
 
 test("errors have their kind", async () => {
-  await withDirectory((directory) => {
+  await withDirectory(async (directory) => {
     const path = join(directory, "f");
     const missing = join(directory, "none", "f");
     files.openWrite(path, { create: true }).close();
@@ -94,6 +96,7 @@ test("errors have their kind", async () => {
     assert.throws(() => files.read(missing, 1), ofKind("not found", missing));
     assert.throws(() => files.list(missing), ofKind("not found", missing));
     assert.throws(() => files.rename(missing, path), ofKind("not found", missing));
+    await assert.rejects(files.removeAside(directory), ofKind("io", directory));
     assert.throws(() => files.syncDirectory(missing), ofKind("not found", missing));
     assert.throws(() => files.syncDirectory(path), ofKind("io", path));
     assert.throws(() => files.makeDirectory(join(path, "d"), 0o700), ofKind("io", join(path, "d")));

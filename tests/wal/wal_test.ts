@@ -84,12 +84,14 @@ test("segments begin with the index after the last entry and can be purged once 
   }
   const firstIndexes = listSegments(files, DIR).map((segment) => segment.firstIndex);
   assert.deepEqual(firstIndexes, [0, 5, 9, 13, 17, 21, 25, 29, 33, 37]);
-  assert.equal(wal.purge(5), 0, "nothing is released yet");
+  assert.equal(await wal.purge(5), 0, "nothing is released yet");
   wal.releaseTo(20 as RaftIndex);
-  assert.equal(wal.purge(0), 0, "0 keeps all");
-  assert.equal(wal.purge(8), 2);
-  assert.equal(wal.purge(3), 2, "the segment with entries from 17 on has the snapshot's");
+  assert.equal(await wal.purge(0), 0, "0 keeps all");
+  assert.deepEqual(await Promise.all([wal.purge(8), wal.purge(8)]), [2, 2], "one purge, asked for twice");
+  const purging = wal.purge(3);
   await wal.close();
+  assert.equal(await purging, 1, "the log was closed before the second one");
+  assert.deepEqual(listSegments(files, DIR).map((segment) => segment.firstIndex).slice(0, 2), [13, 17]);
 
   const from = { index: 20 as RaftIndex, term: 2 as Term };
   const opened = openWal(files, DIR, from, { segmentBytes: 4096 });

@@ -12,6 +12,7 @@ import {
   readdirSync,
   readSync,
   renameSync,
+  rm,
   rmSync,
   statfsSync,
   statSync,
@@ -51,6 +52,14 @@ export const files: Files = {
   },
   remove(path) {
     attempt(path, () => rmSync(path, { force: true }));
+  },
+  removeAside(path) {
+    return new Promise((resolve, reject) => {
+      rm(path, { force: true }, (error) => {
+        if (error === null || error === undefined) resolve();
+        else reject(fileError(path, error));
+      });
+    });
   },
   syncDirectory(path) {
     attempt(path, () => {
