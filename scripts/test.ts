@@ -79,10 +79,10 @@ async function runOn(runtime: Runtime): Promise<void> {
   console.log(`== ${runtime}: ${files.length} files`);
   const knownFailing = readKnownFailing(runtime);
   const waiting = [...files];
-  const workers = Array.from({ length: FILES_AT_ONCE }, async () => {
+  const workers = Array.from({ length: FILES_AT_ONCE }, async (_, worker) => {
     for (let file = waiting.shift(); file !== undefined; file = waiting.shift()) {
       showProgress(`${files.length - waiting.length}/${files.length} ${file}`);
-      tally(runtime, file, await runFile(runtime, file), knownFailing);
+      tally(runtime, file, await runFile(runtime, file, worker), knownFailing);
     }
   });
   await Promise.all(workers);
@@ -107,7 +107,7 @@ function tally(runtime: Runtime, file: string, run: FileRun, knownFailing: Set<s
   console.log(run.output.trimEnd().split("\n").slice(-SHOWN_LINES_MAX).join("\n"));
 }
 
-function runFile(runtime: Runtime, file: string): Promise<FileRun> {
+function runFile(runtime: Runtime, file: string, worker: number): Promise<FileRun> {
   const report = join(reports, `${runtime}-${file.replaceAll("/", "-")}.xml`);
   const [command, ...args] = commandLine(runtime, report, file);
   return new Promise((resolve) => {
@@ -115,7 +115,8 @@ function runFile(runtime: Runtime, file: string): Promise<FileRun> {
     const child = spawn(command!, args, {
       stdio: ["ignore", "pipe", "pipe"],
       detached: true,
-      env: { ...process.env, NO_COLOR: "1" },
+      // Files that run at once take ports of their own: a port found free may be another's a moment later.
+      env: { ...process.env, NO_COLOR: "1", TEST_PORTS: `${worker}/${FILES_AT_ONCE}` },
     });
     const pid = child.pid!;
     children.add(pid);

@@ -14,6 +14,8 @@ const HEALTH_TIMEOUT_MS = 5_000;
 const PORT_MIN = 10_000;
 const PORT_MAX = 32_000;
 const PORT_TRIES_MAX = 100;
+/** A server that has been given a port may not listen on it yet. */
+const givenPorts = new Set<number>();
 /** Every etcd says so, with TLS or without, when its port is open; 3.4 in other words. */
 const SERVING = /serving (insecure )?client (traffic|requests)/;
 /** How much of what a server prints is kept for the message of a failure. */
@@ -227,12 +229,16 @@ function environmentOfServer(): Record<string, string> {
 }
 
 /**
- * A port of 127.0.0.1 that nobody listens on. It is below those that systems give to outgoing connections, and
- * chosen at random: nobody else takes it before the server that is to have it.
+ * A port of 127.0.0.1 that nobody listens on. It is below those that systems give to outgoing connections, and of
+ * the share of this process: nobody else takes it before the server that is to have it.
  */
 export async function freePort(): Promise<number> {
+  // "0/2" of the runner: this process has the first half of the ports.
+  const [share = 0, shares = 1] = (process.env["TEST_PORTS"] ?? "0/1").split("/").map(Number);
   for (let tries = 0; tries < PORT_TRIES_MAX; tries += 1) {
-    const port = PORT_MIN + Math.floor(Math.random() * (PORT_MAX - PORT_MIN));
+    const port = PORT_MIN + Math.floor((share + Math.random()) / shares * (PORT_MAX - PORT_MIN));
+    if (givenPorts.has(port)) continue;
+    givenPorts.add(port);
     if (await isFree(port)) return port;
   }
   throw new Error("There is no free port");
