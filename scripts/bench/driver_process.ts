@@ -38,8 +38,8 @@ export class DriverProcess {
     return JSON.parse(this.#lines.shift()!) as Report;
   }
 
-  /** For the driver of requests. */
-  tell(command: RequestsCommand): void {
+  /** `again` is for the driver of watchers, the others for that of requests. */
+  tell(command: RequestsCommand | "again"): void {
     this.#child.stdin!.write(`${command}\n`);
   }
 

@@ -143,9 +143,15 @@ export async function measureCatchUp(subject: Subject, recorder: Recorder): Prom
       reader.tell("report");
       return reader.next<RequestsReport>();
     };
+    const one = { connections: 1, streams: 1, watchers: 1 };
+    const spec = { port, ...one, layout: "all", startRevision: 1, events: revisions } as const;
+    const watcher = new DriverProcess("watchers", spec);
     try {
+      // All three processes have done their part once before it counts.
+      await catchUp(watcher, reader);
       await sleep(PROBE_WARM_UP_MS);
       await latencies();
+      reader.tell("record");
       await sleep(PROBE_IDLE_MS);
       const idle = await latencies();
       reader.tell("pause");
@@ -153,8 +159,9 @@ export async function measureCatchUp(subject: Subject, recorder: Recorder): Prom
       let total = 0;
       let cpuSeconds = 0;
       while (tookMs < CATCH_UP_MS_MIN) {
+        watcher.tell("again");
         const cpuBefore = server.cpuSeconds();
-        const { events, catchUpMs } = await catchUp(port, revisions, reader);
+        const { events, catchUpMs } = await catchUp(watcher, reader);
         cpuSeconds += server.cpuSeconds() - cpuBefore;
         total += events;
         tookMs += catchUpMs;
@@ -166,28 +173,21 @@ export async function measureCatchUp(subject: Subject, recorder: Recorder): Prom
       recorder.record("Another client's reads meanwhile, p99 ÷ idle p99", { value: p99 / idle.p99 }, "< 3");
     } finally {
       reader.stop();
+      watcher.stop();
     }
   });
 }
 
-/** One watcher from revision 1 on. Latencies of `reader` count from its creation to its last event. */
+/** Waits for one watcher from revision 1 on. Latencies of `reader` count from its creation to its last event. */
 async function catchUp(
-  port: number,
-  revisions: number,
+  watcher: DriverProcess,
   reader: DriverProcess,
 ): Promise<{ readonly events: number; readonly catchUpMs: number }> {
-  const one = { connections: 1, streams: 1, watchers: 1 };
-  const spec = { port, ...one, layout: "all", startRevision: 1, events: revisions } as const;
-  const watcher = new DriverProcess("watchers", spec);
-  try {
-    const { atMs } = await watcher.next<CreatedReport>();
-    reader.tell("record");
-    const { events, lastMs } = await watcher.next<WatchersReport>();
-    reader.tell("pause");
-    return { events, catchUpMs: lastMs - atMs };
-  } finally {
-    watcher.stop();
-  }
+  const { atMs } = await watcher.next<CreatedReport>();
+  reader.tell("record");
+  const { events, lastMs } = await watcher.next<WatchersReport>();
+  reader.tell("pause");
+  return { events, catchUpMs: lastMs - atMs };
 }
 
 /** Starts a server and watchers, and waits until they are created. */

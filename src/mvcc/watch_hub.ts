@@ -162,8 +162,8 @@ export class WatchHub implements EventSink, HistorySource {
   #wake(): void {
     if (this.#isScheduled) return;
     this.#isScheduled = true;
-    // Catching up rests between its steps, a third of a millisecond each: steps that follow each other at once
-    // would leave others little of the processor.
+    // Catching up rests between its steps, short as they are: steps that follow each other at once would leave
+    // others little of the processor.
     if (this.#isDelivered) this.#rest(this.#step);
     else this.#afterSockets(this.#step);
   }

@@ -23,7 +23,7 @@ const STREAM_WATCHERS_MAX = 5;
  *     cancel s 7           close s                 progress s
  *     block s              unblock s               the stream's client takes no more; takes more
  *     deliver              what goes out with the replies
- *     step                 one turn of the event loop
+ *     step                 turns of the event loop until something is told
  *     settle               turns until nothing is left to do
  *     status
  *
@@ -90,7 +90,7 @@ class WatchScript {
         this.#hub.deliver();
         return "";
       case "step":
-        this.#steps.shift()?.();
+        while (this.#told.length === 0 && this.#steps.length > 0) this.#steps.shift()!();
         return "";
       case "settle": {
         let steps = 0;

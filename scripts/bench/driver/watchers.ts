@@ -2,9 +2,10 @@
  * Keeps watchers and checks what they are sent: `watchers.ts SPEC`, with a `WatchersSpec` as JSON. Reports that
  * all are created, and then that all events have come. Gives up when a watcher gets an event that is not for it or
  * not newer than the one before: as one revision changes one key, the right total then means that every
- * watcher got every event once, in order.
+ * watcher got every event once, in order. A line on its standard input, after a run, asks for another of new watchers.
  */
 import process from "node:process";
+import { createInterface } from "node:readline";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { utf8 } from "../../../src/base/bytes.ts";
 import { WatchRequestSchema } from "../../../src/gen/etcdserverpb/watch_pb.ts";
@@ -213,6 +214,15 @@ const connections: DriverConnection[] = [];
 for (let c = 0; c < spec.connections; c += 1) {
   connections.push(await DriverConnection.connect(spec.port, WATCH));
 }
-connections.forEach((connection, c) => {
-  for (let s = 0; s < spec.streams; s += 1) new WatchCall(connection, (c * spec.streams + s) * spec.watchers);
+createInterface({ input: process.stdin }).on("line", () => {
+  revisions.fill(0);
+  report.events = created = 0;
+  createWatchers();
 });
+createWatchers();
+
+function createWatchers(): void {
+  connections.forEach((connection, c) => {
+    for (let s = 0; s < spec.streams; s += 1) new WatchCall(connection, (c * spec.streams + s) * spec.watchers);
+  });
+}
