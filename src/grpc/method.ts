@@ -38,6 +38,11 @@ export interface StreamMethod<I, O> {
   readonly name: string;
   decode(bytes: Uint8Array, start: number, end: number): I;
   encode(out: ByteWriter, reply: O): void;
+  /**
+   * Output that may wait for the client while a call counts as writable; by default 256 KiB. What waits is a copy, so
+   * whoever makes as much as the client takes has none of it wait.
+   */
+  readonly waitingBytesMax?: number | undefined;
   /** A call begins. A thrown error ends it with that status. */
   open(call: StreamCall<O>): StreamConsumer<I>;
 }

@@ -15,8 +15,8 @@ import {
 } from "./server.ts";
 import { canceled, Code, deadlineExceeded, RpcError } from "./status.ts";
 
-/** Output of one call that may wait before the handler is asked to stop producing. */
-const BUFFERED_BYTES_MAX = 256 * 1024;
+/** Output of one call that may wait before the handler is asked to stop producing, unless its method says. */
+const WAITING_BYTES_MAX = 256 * 1024;
 
 /** One streaming call: takes the body, and is both the handler's call and its context. */
 export class StreamingCall implements RequestBody, CallContext, StreamCall<unknown>, DeadlineNode {
@@ -27,6 +27,7 @@ export class StreamingCall implements RequestBody, CallContext, StreamCall<unkno
   readonly #server: GrpcServer;
   readonly #stream: ServerStream;
   readonly #startedMs: number;
+  readonly #waitingBytesMax: number;
   readonly #reader: MessageReader;
   #consumer: StreamConsumer<unknown> | undefined = undefined;
   #headersSent = false;
@@ -43,8 +44,9 @@ export class StreamingCall implements RequestBody, CallContext, StreamCall<unkno
     this.#reader = new MessageReader(server.options.limits, budget, (compressed, bytes) => {
       this.#take(compressed, bytes);
     });
+    const method = head.route.method as StreamMethod<unknown, unknown>;
+    this.#waitingBytesMax = method.waitingBytesMax ?? WAITING_BYTES_MAX;
     this.#guard(() => {
-      const method = head.route.method as StreamMethod<unknown, unknown>;
       server.options.admit(method, this);
       this.#consumer = method.open(this);
     });
@@ -148,7 +150,7 @@ export class StreamingCall implements RequestBody, CallContext, StreamCall<unkno
   }
 
   get writable(): boolean {
-    return !this.#ended && this.#stream.bufferedBytes < BUFFERED_BYTES_MAX;
+    return !this.#ended && this.#stream.bufferedBytes <= this.#waitingBytesMax;
   }
 
   end(): void {

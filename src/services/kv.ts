@@ -75,7 +75,7 @@ export function kvMethods(server: EtcdServer, headers: HeaderEncoder): Method[] 
     streaming(rangeStream, {
       decode: decodeRangeRequest,
       encode: encodeRangePiece,
-    }, (call) => new RangeStream(server, budget, call, envelope)),
+    }, (call) => new RangeStream(server, budget, call, envelope), 0),
     unary(deleteRange, {
       decode: decodeDeleteRangeRequest,
       encode: (out, reply: DeleteRangeOutcome) =>

@@ -50,6 +50,7 @@ export function maintenanceMethods(server: EtcdServer): Method[] {
       snapshot,
       { decode: messageCodec(snapshot).decode, encode: encodeSnapshotResponse },
       (call) => new SnapshotStream(server, call),
+      0,
     ),
     unary(defragment, messageCodec(defragment), async () => {
       await server.defragment();

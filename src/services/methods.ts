@@ -55,6 +55,7 @@ export function streaming<I, O>(
   method: DescMethod,
   codec: Codec<I, O>,
   open: (call: StreamCall<O>) => StreamConsumer<I>,
+  waitingBytesMax?: number,
 ): StreamMethod<I, O> {
   return {
     kind: streamKinds[method.methodKind as keyof typeof streamKinds],
@@ -62,6 +63,7 @@ export function streaming<I, O>(
     name: method.name,
     decode: codec.decode,
     encode: codec.encode,
+    waitingBytesMax,
     open,
   };
 }
