@@ -319,13 +319,14 @@ export class Etcd {
     };
   }
 
-  /** JSON over HTTP/1.1 takes no detour over the fetch API, unless the web's rules are to be looked at. */
+  /** JSON over HTTP/1.1 takes no detour over the fetch API, unless the web's rules or the path are to be looked at. */
   #openJson(exchange: Exchange): RequestBody | undefined {
     if (exchange.peer.tls === undefined && !this.#hosts.allows(exchange.header("host") ?? "")) {
       return undefined;
     }
     if (asksForWebSocket(exchange)) return this.#openWebSocket(exchange);
     if (exchange.header("origin") !== undefined || exchange.method === "OPTIONS") return undefined;
+    if (exchange.target.includes("//")) return undefined;
     return this.#json?.open(exchange);
   }
 

@@ -62,7 +62,10 @@ export function gatewayApp(options: GatewayOptions): Hono<GatewayEnv> {
   if (json !== undefined) {
     for (const path of ["/v3/*", "/v3beta/*"]) {
       app.all(path, (context) => {
-        if (!context.req.path.startsWith(path.slice(0, -1))) return context.notFound(); // The bare "/v3".
+        // The bare "/v3", and what is sent on to its clean form.
+        if (!context.req.path.startsWith(path.slice(0, -1)) || context.req.path.includes("//")) {
+          return context.notFound();
+        }
         return serveJsonFetch(json, context.req.raw, context.env.peer);
       });
     }

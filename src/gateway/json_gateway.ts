@@ -92,7 +92,8 @@ export class JsonGateway {
     const { target } = exchange;
     if (!isJsonTarget(target)) return undefined;
     const query = target.indexOf("?");
-    const binding = this.#bindings.get(query < 0 ? target : target.slice(0, query));
+    const path = query < 0 ? target : target.slice(0, query);
+    const binding = this.#bindings.get(path.includes("%") ? decodedPath(path) : path);
     if (binding === undefined) return this.#refuse(exchange, new RpcError(Code.NotFound, "Not Found"));
     if (exchange.method !== "POST") {
       return this.#refuse(exchange, new RpcError(Code.Unimplemented, "Method Not Allowed"));
@@ -174,6 +175,15 @@ const MESSAGE_END = encoder.encode("}\n");
 /** Whether a target is the gateway's. */
 export function isJsonTarget(target: string): boolean {
   return target.startsWith("/v3/") || target.startsWith("/v3beta/");
+}
+
+/** What a path means; one that means nothing is that of no method. */
+function decodedPath(path: string): string {
+  try {
+    return decodeURIComponent(path);
+  } catch {
+    return path;
+  }
 }
 
 function methodPath(desc: DescMethod): string {

@@ -66,6 +66,11 @@ export class FetchExchange implements RequestBody {
       this.#sendPlain(400);
       return;
     }
+    if (request.method !== exchange.method) {
+      // Bun makes a GET of a method that it does not know.
+      this.#sendPlain(405);
+      return;
+    }
     void this.#answer(request, handler, { peer: exchange.peer, bodyOfGet });
   }
 

@@ -35,6 +35,11 @@ export class FetchExchange implements RequestBody {
       this.#sendPlain(400);
       return;
     }
+    if (request.method !== head.method) {
+      // Bun makes a GET of a method that it does not know.
+      this.#sendPlain(405);
+      return;
+    }
     this.#answer(request, handler).catch(() => {
       if (!this.#closed) this.#stream.reset(ErrorCode.internalError);
     });

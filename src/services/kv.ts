@@ -72,10 +72,15 @@ export function kvMethods(server: EtcdServer, headers: HeaderEncoder): Method[] 
           count: reply.count,
         }),
     }, (request) => service.range(request)),
-    streaming(rangeStream, {
-      decode: decodeRangeRequest,
-      encode: encodeRangePiece,
-    }, (call) => new RangeStream(server, budget, call, envelope), 0),
+    streaming(
+      rangeStream,
+      {
+        decode: decodeRangeRequest,
+        encode: encodeRangePiece,
+      },
+      (call) => new RangeStream(server, budget, call, envelope),
+      0,
+    ),
     unary(deleteRange, {
       decode: decodeDeleteRangeRequest,
       encode: (out, reply: DeleteRangeOutcome) =>

@@ -291,6 +291,13 @@ test("what is no HTTP request is refused", async () => {
   });
 });
 
+test("a method that nobody knows is never taken for another", async () => {
+  await serving((request) => new Response(`served ${request.method}`), async (_base, listener) => {
+    const answer = await raw(listener, "NONSENSE / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+    assert.match(answer, /^HTTP\/1\.1 405|served NONSENSE$/);
+  });
+});
+
 test("requests share a connection, pipelined ones too, until it is idle for too long", async () => {
   await serving(
     async (request) => {

@@ -223,6 +223,8 @@ createWatchers();
 
 function createWatchers(): void {
   connections.forEach((connection, c) => {
-    for (let s = 0; s < spec.streams; s += 1) new WatchCall(connection, (c * spec.streams + s) * spec.watchers);
+    for (let s = 0; s < spec.streams; s += 1) {
+      new WatchCall(connection, (c * spec.streams + s) * spec.watchers);
+    }
   });
 }
