@@ -112,6 +112,11 @@ export class RawNode {
     return this.#core.role === "leader";
   }
 
+  /** It neither leads nor asks for votes. */
+  get isFollower(): boolean {
+    return this.#core.role === "follower";
+  }
+
   get term(): Term {
     return this.#core.term;
   }

@@ -521,9 +521,12 @@ export class EtcdServer {
       voters[0] === this.cluster.localId;
   }
 
-  /** Without other voters there is nothing to wait for. Refused while a configuration change is unapplied. */
+  /**
+   * Without other voters there is nothing to wait for. Refused while a configuration change is unapplied; and the
+   * vote of a campaign may still be on its way to the disk.
+   */
   #campaignAlone(): void {
-    if (!this.#isSingleVoter || this.leader !== 0n || !this.#node.campaign()) return;
+    if (!this.#isSingleVoter || !this.#node.isFollower || this.leader !== 0n || !this.#node.campaign()) return;
     this.#ports.log.info("started as single-node; fast-forwarding election ticks", {
       "local-member-id": hexId(this.cluster.localId),
     });

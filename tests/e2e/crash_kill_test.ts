@@ -53,6 +53,7 @@ async function runAndKill(dataDir: string, history: WriteHistory, prng: Prng): P
   }
   await onServer({ dataDir }, async (server) => {
     await history.verify(server.port);
+    assert.equal(server.output.split("started as single-node").length - 1, 1, "It campaigns once");
     const load = history.write(server.port);
     await sleep(prng.below(LOAD_MS_MAX));
     await server.stop("SIGKILL");
