@@ -45,8 +45,8 @@ export class JsonReader {
   #depth = 0;
 
   /**
-   * The protobuf bytes of the JSON object at the beginning of `bytes[start, end)`; no bytes at all stand for an empty
-   * one, and what comes after it does not matter, as with Go's decoder of streams. Throws `JsonError`.
+   * The protobuf bytes of the JSON object `bytes[start, end)`; no bytes at all stand for an empty one. Throws
+   * `JsonError`.
    */
   read(plan: MessagePlan, bytes: Uint8Array, start = 0, end = bytes.length): Uint8Array {
     this.#bytes = bytes;
@@ -56,7 +56,11 @@ export class JsonReader {
     this.#depth = 0;
     this.#out.clear();
     this.#skipSpace();
-    if (this.#at < end) this.#message(plan);
+    if (this.#at < end) {
+      this.#message(plan);
+      this.#skipSpace();
+      if (this.#at < end) throw this.#unexpected();
+    }
     this.#bytes = new Uint8Array(0);
     return this.#out.toBytes();
   }

@@ -159,6 +159,8 @@ test("JsonReader refuses what is no message", () => {
     '{"key":',
     '{"key":"Zm9v"',
     '{"key":"Zm9v',
+    '{"key":"Zm9v"} junk',
+    '{"key":"Zm9v"}{}',
     '{"key":"Zm9v",}',
     '{,"key":"Zm9v"}',
     '{"key" "Zm9v"}',
