@@ -526,7 +526,9 @@ export class EtcdServer {
    * vote of a campaign may still be on its way to the disk.
    */
   #campaignAlone(): void {
-    if (!this.#isSingleVoter || !this.#node.isFollower || this.leader !== 0n || !this.#node.campaign()) return;
+    if (!this.#isSingleVoter || !this.#node.isFollower || this.leader !== 0n || !this.#node.campaign()) {
+      return;
+    }
     this.#ports.log.info("started as single-node; fast-forwarding election ticks", {
       "local-member-id": hexId(this.cluster.localId),
     });

@@ -41,22 +41,29 @@ function watchedBy(n: number): { readonly key: string; readonly isPrefix: boolea
   return { key: `${PREFIX}00${digits}`, isPrefix: true };
 }
 
-/** Where the varint that begins at `at` ends. */
-function varintEnd(bytes: Uint8Array, at: number): number {
-  while (bytes[at]! > 127) at += 1;
-  return at + 1;
-}
+/** Where what `varint` has read last ends. */
+let varintEnd = 0;
 
 /** A varint below 2^53. */
 function varint(bytes: Uint8Array, at: number): number {
-  let value = 0;
-  let scale = 1;
-  for (;; at += 1) {
-    const byte = bytes[at]!;
+  let byte = bytes[at++]!;
+  let value = byte & 127;
+  for (let scale = 128; byte > 127; scale *= 128) {
+    byte = bytes[at++]!;
     value += (byte & 127) * scale;
-    if (byte < 128) return value;
-    scale *= 128;
   }
+  varintEnd = at;
+  return value;
+}
+
+/** Of the message whose prefix begins at `at`. */
+function messageLength(bytes: Uint8Array, at: number): number {
+  return ((bytes[at + 1]! << 24) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 8) | bytes[at + 4]!) >>> 0;
+}
+
+function isWhole(bytes: Uint8Array, at: number, end: number): boolean {
+  const left = end - at - MESSAGE_PREFIX_BYTES;
+  return left >= 0 && left >= messageLength(bytes, at);
 }
 
 /** One Watch call. Field numbers: etcdserverpb.WatchResponse, mvccpb.Event and mvccpb.KeyValue. */
@@ -66,8 +73,9 @@ class WatchCall implements ResponseHandler {
   readonly #keys: readonly Uint8Array[];
   #asked = 0;
   #created = 0;
-  /** The beginning of a message whose end has not come. */
-  #rest: Uint8Array | undefined;
+  /** The beginning of a message whose end has not come, and how long it is so far. */
+  #partial = new Uint8Array(0);
+  #partialLength = 0;
 
   constructor(connection: DriverConnection, first: number) {
     this.#first = first;
@@ -89,43 +97,51 @@ class WatchCall implements ResponseHandler {
 
   onHead(): void {}
 
-  onData(chunk: Uint8Array, start: number, end: number): void {
-    let bytes = chunk;
-    let at = start;
-    if (this.#rest !== undefined) {
-      bytes = new Uint8Array(this.#rest.length + end - start);
-      bytes.set(this.#rest);
-      bytes.set(chunk.subarray(start, end), this.#rest.length);
-      at = 0;
-      end = bytes.length;
+  onData(chunk: Uint8Array, at: number, end: number): void {
+    while (at < end) {
+      if (this.#partialLength === 0 && isWhole(chunk, at, end)) {
+        const from = at + MESSAGE_PREFIX_BYTES;
+        at = from + messageLength(chunk, at);
+        this.#onMessage(chunk, from, at);
+      } else {
+        at = this.#gather(chunk, at, end);
+      }
     }
-    while (at + MESSAGE_PREFIX_BYTES <= end) {
-      const length =
-        ((bytes[at + 1]! << 24) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 8) | bytes[at + 4]!) >>> 0;
-      const from = at + MESSAGE_PREFIX_BYTES;
-      if (from + length > end) break;
-      this.#onMessage(bytes, from, from + length);
-      at = from + length;
+  }
+
+  /** Takes of a chunk what the partial message lacks, its prefix first; returns where the rest begins. */
+  #gather(chunk: Uint8Array, at: number, end: number): number {
+    const length = this.#partialLength;
+    const wanted = length < MESSAGE_PREFIX_BYTES
+      ? MESSAGE_PREFIX_BYTES
+      : MESSAGE_PREFIX_BYTES + messageLength(this.#partial, 0);
+    const to = Math.min(end, at + wanted - length);
+    if (this.#partial.length < wanted) {
+      const larger = new Uint8Array(2 * wanted);
+      larger.set(this.#partial.subarray(0, length));
+      this.#partial = larger;
     }
-    this.#rest = at === end ? undefined : bytes.slice(at, end);
+    this.#partial.set(chunk.subarray(at, to), length);
+    this.#partialLength += to - at;
+    if (isWhole(this.#partial, 0, this.#partialLength)) {
+      this.#onMessage(this.#partial, MESSAGE_PREFIX_BYTES, this.#partialLength);
+      this.#partialLength = 0;
+    }
+    return to;
   }
 
   #onMessage(bytes: Uint8Array, at: number, end: number): void {
     let watchId = 0;
     while (at < end) {
       const tag = bytes[at]!;
-      at += 1;
-      if (tag === 0x10) watchId = varint(bytes, at); // watch_id
+      const value = varint(bytes, at + 1);
+      at = varintEnd;
+      if (tag === 0x10) watchId = value; // watch_id
       else if (tag === 0x18) this.#onCreated(watchId);
       else if (tag === 0x20 || tag === 0x32) giveUp(`watcher ${watchId} was cancelled`);
-      if ((tag & 7) === 0) {
-        at = varintEnd(bytes, at);
-        continue;
-      }
-      const from = varintEnd(bytes, at);
-      const to = from + varint(bytes, at);
-      if (tag === 0x5a) this.#onEvent(watchId, bytes, from, to); // events
-      at = to;
+      if ((tag & 7) === 0) continue;
+      if (tag === 0x5a) this.#onEvent(watchId, bytes, at); // events
+      at += value;
     }
     report.responses += 1;
   }
@@ -139,18 +155,16 @@ class WatchCall implements ResponseHandler {
     if (created === total) onAllCreated();
   }
 
-  #onEvent(watchId: number, bytes: Uint8Array, at: number, end: number): void {
+  #onEvent(watchId: number, bytes: Uint8Array, at: number): void {
     if (bytes[at] !== 0x12) giveUp("an event is no put"); // kv; a put has no type
-    at = varintEnd(bytes, at + 1);
-    let revision = 0;
-    while (at < end) {
-      const tag = bytes[at]!;
-      if (tag === 0x0a) this.#checkKey(watchId, bytes, at + 1); // key
-      if (tag === 0x18) revision = varint(bytes, at + 1); // mod_revision
-      if (revision > 0) break;
-      const next = varintEnd(bytes, at + 1);
-      at = (tag & 7) === 0 ? next : next + varint(bytes, at + 1);
-    }
+    varint(bytes, at + 1);
+    at = varintEnd;
+    const keyLength = varint(bytes, at + 1);
+    this.#checkKey(watchId, bytes, varintEnd);
+    at = varintEnd + keyLength;
+    varint(bytes, at + 1); // create_revision
+    if (bytes[varintEnd] !== 0x18) giveUp("an event has no revision"); // mod_revision
+    const revision = varint(bytes, varintEnd + 1);
     const watcher = this.#first + watchId;
     const last = revisions[watcher]!;
     if (revision <= last) giveUp(`watcher ${watcher} got revision ${revision} after ${last}`);
@@ -163,12 +177,10 @@ class WatchCall implements ResponseHandler {
     if (report.events === spec.events) finish();
   }
 
-  #checkKey(watchId: number, bytes: Uint8Array, lengthAt: number): void {
+  #checkKey(watchId: number, bytes: Uint8Array, at: number): void {
     const key = this.#keys[watchId]!;
     for (let i = key.length - 1; i >= 0; i -= 1) {
-      if (bytes[lengthAt + 1 + i] !== key[i]) {
-        giveUp(`watcher ${this.#first + watchId} got an event of another key`);
-      }
+      if (bytes[at + i] !== key[i]) giveUp(`watcher ${this.#first + watchId} got an event of another key`);
     }
   }
 
