@@ -1,6 +1,7 @@
 import { Hono } from "hono";
 import type { UniversalHandler } from "@connectrpc/connect/protocol";
 import { serveConnect } from "../grpc/connect_bridge.ts";
+import { looksLikeGrpc } from "../grpc/metadata.ts";
 import type { Process } from "../ports/process.ts";
 import type { PeerInfo } from "../ports/sockets.ts";
 import type { EtcdServer } from "../server/server.ts";
@@ -72,7 +73,8 @@ export function gatewayApp(options: GatewayOptions): Hono<GatewayEnv> {
   }
   app.all("/:service/:method", (context) => {
     const handler = connect.get(new URL(context.req.url).pathname);
-    if (handler === undefined) return context.notFound();
+    // gRPC itself needs HTTP/2, and has been served by now.
+    if (handler === undefined || looksLikeGrpc(context.req.header("content-type"))) return context.notFound();
     return serveConnect(handler, context.req.raw, context.env.httpVersion, context.env.peer);
   });
   app.notFound((context) => notFound(context, json !== undefined));

@@ -71,7 +71,8 @@ export abstract class JsonCall implements CallContext, DeadlineNode {
     } catch {
       throw new RpcError(Code.InvalidArgument, `invalid grpc-timeout: ${timeout}`);
     }
-    this.gateway.options.deadlines.join(this, timeoutMs);
+    // To grpc-gateway no time at all means no limit.
+    if (timeoutMs > 0) this.gateway.options.deadlines.join(this, timeoutMs);
   }
 
   onDeadline(): void {

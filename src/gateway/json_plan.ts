@@ -23,6 +23,8 @@ export interface FieldPlan {
   /** Bits that no two fields of one message may set: its own and that of its oneof. */
   readonly ownBit: number;
   readonly oneofBit: number;
+  /** Full name of the oneof; empty without one. */
+  readonly oneofName: string;
   /** lowerCamelCase, as errors name it. */
   readonly jsonName: string;
   /** `"snake_case":` as it is printed. */
@@ -103,6 +105,7 @@ function fieldPlan(field: DescField, index: number): FieldPlan {
     oneofBit: field.oneof === undefined
       ? 0
       : 1 << (field.parent.fields.length + field.parent.oneofs.indexOf(field.oneof)),
+    oneofName: field.oneof === undefined ? "" : `${field.parent.typeName}.${field.oneof.name}`,
     jsonName: field.jsonName,
     label: encoder.encode(`"${field.name}":`),
     message: field.message && messagePlan(field.message),

@@ -91,7 +91,8 @@ export class JsonReader {
         continue;
       }
       if ((seen & field.oneofBit) !== 0) {
-        throw this.#error(nameAt, `error parsing ${this.#quoted(nameAt)}, its oneof is already set`);
+        const text = `error parsing ${this.#quoted(nameAt)}, oneof ${field.oneofName} is already set`;
+        throw this.#error(nameAt, text);
       }
       seen |= field.oneofBit;
       if (field.repeated) this.#list(field);

@@ -1,5 +1,5 @@
 import { type HeaderField, type RequestHead } from "../http2/api.ts";
-import { fieldValue, isGrpcContentType, parseTimeoutMs } from "./metadata.ts";
+import { fieldValue, isGrpcContentType, looksLikeGrpc, parseTimeoutMs } from "./metadata.ts";
 import type { MethodTable, Route } from "./method_table.ts";
 import { Code, deadlineExceeded, RpcError } from "./status.ts";
 
@@ -32,7 +32,11 @@ export interface ForeignHead {
 
 export function readCallHead(head: RequestHead, methods: MethodTable): CallHead {
   const contentType = fieldValue(head.fields, "content-type");
-  if (!isGrpcContentType(contentType)) return { kind: "foreign" };
+  if (!isGrpcContentType(contentType)) {
+    if (!looksLikeGrpc(contentType)) return { kind: "foreign" };
+    const text = `invalid gRPC request content-type ${JSON.stringify(contentType)}`;
+    return refused(415, new RpcError(Code.InvalidArgument, text));
+  }
   if (head.method !== "POST") {
     return refused(
       405,

@@ -314,10 +314,11 @@ class QueuedCall implements StreamCall<unknown> {
     this.close(error instanceof RpcError ? error : undefined);
   }
 
-  /** Ends the call; a reason means that the client hears no more. */
+  /** Ends the call, with an error when there is a reason other than the handler's own. */
   close(reason: RpcError | undefined): void {
     if (this.#ended) return;
     this.#ended = true;
+    this.#error ??= reason;
     const consumer = this.consumer;
     this.consumer = undefined;
     consumer?.onClose(reason);

@@ -44,3 +44,8 @@ export function isGrpcContentType(value: string | undefined): boolean {
   const rest = value.slice("application/grpc".length);
   return rest === "" || rest.startsWith("+") || rest.startsWith(";");
 }
+
+/** Of gRPC or wrongly written; gRPC-Web is another protocol. */
+export function looksLikeGrpc(contentType: string | undefined): boolean {
+  return contentType !== undefined && /^application\/grpc(?!-web)/i.test(contentType);
+}

@@ -30,6 +30,8 @@ export class StreamingCall implements RequestBody, CallContext, StreamCall<unkno
   readonly #waitingBytesMax: number;
   readonly #reader: MessageReader;
   #consumer: StreamConsumer<unknown> | undefined = undefined;
+  /** The message of a call that takes one: it is handed over when the client has said that it is the only one. */
+  #onlyMessage: unknown = undefined;
   #headersSent = false;
   #ended = false;
   #cancelReason: RpcError | undefined = undefined;
@@ -65,7 +67,9 @@ export class StreamingCall implements RequestBody, CallContext, StreamCall<unkno
     const message = compressed ? decompressMessage(bytes, this.head.encoding, compression, limits) : bytes;
     traffic.receivedBytes += message.length;
     this.head.route.stats.received += 1;
-    this.#consumer?.onMessage(this.#decode(message));
+    if (!this.#takesOneMessage) return this.#consumer?.onMessage(this.#decode(message));
+    if (this.#onlyMessage !== undefined) throw wrongCount("received multiple request messages for");
+    this.#onlyMessage = this.#decode(message);
   }
 
   #decode(message: Uint8Array): unknown {
@@ -81,8 +85,16 @@ export class StreamingCall implements RequestBody, CallContext, StreamCall<unkno
     if (this.#ended) return;
     this.#guard(() => {
       if (!this.#reader.atBoundary) throw new RpcError(Code.Internal, "unexpected EOF");
+      if (this.#takesOneMessage) {
+        if (this.#onlyMessage === undefined) throw wrongCount("received no request message from");
+        this.#consumer?.onMessage(this.#onlyMessage);
+      }
       this.#consumer?.onHalfClose();
     });
+  }
+
+  get #takesOneMessage(): boolean {
+    return this.head.route.method.kind === "server_stream";
   }
 
   onReset(_errorCode: number): void {
@@ -193,4 +205,9 @@ export class StreamingCall implements RequestBody, CallContext, StreamCall<unkno
     if (this.#cancelReason !== undefined) listener(this.#cancelReason);
     else this.#onCancel.push(listener);
   }
+}
+
+/** The words are grpc-go's. */
+function wrongCount(what: string): RpcError {
+  return new RpcError(Code.Internal, `cardinality violation: ${what} non-client-streaming RPC`);
 }

@@ -87,11 +87,9 @@ export class UnaryCall implements RequestBody, CallContext, PendingObserver<unkn
   onEnd(_trailers: readonly HeaderField[]): void {
     if (this.#done) return;
     if (this.#message === undefined) {
-      // The codes are grpc-go's for a message that breaks off, and its code in streams for one that is not there.
+      // The code and the words are grpc-go's for a message that breaks off, and for one that is not there.
       const brokenOff = this.#reader?.atBoundary === false;
-      this.onError(
-        brokenOff ? new RpcError(Code.Unknown, "unexpected EOF") : new RpcError(Code.Internal, "EOF"),
-      );
+      this.onError(new RpcError(Code.Unknown, brokenOff ? "unexpected EOF" : "EOF"));
       return;
     }
     const { route } = this.head;

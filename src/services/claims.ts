@@ -72,7 +72,7 @@ export async function makeClaim(
 
 type Operation = MessageInitShape<typeof RequestOpSchema>["request"];
 
-/** Changes a key if it was created at `createRevision`, 0 for not at all. */
+/** Changes a key if it was created at `createRevision`, 0 for not at all. Throws `keyNotProvided` for the empty key. */
 export function changeIf(
   server: EtcdServer,
   key: Uint8Array,
@@ -80,6 +80,7 @@ export function changeIf(
   operation: Operation,
   otherwise?: Operation,
 ): PromiseLike<TxnOutcome> {
+  if (key.length === 0) throw new EtcdError("keyNotProvided");
   const request = create(TxnRequestSchema, {
     compare: [{
       key,

@@ -1,5 +1,5 @@
-import { create } from "@bufbuild/protobuf";
-import { compareBytes } from "../base/bytes.ts";
+import { create, fromBinary } from "@bufbuild/protobuf";
+import { compareBytes, equalBytes } from "../base/bytes.ts";
 import { EtcdError } from "../base/errors.ts";
 import {
   type CampaignRequest,
@@ -12,7 +12,10 @@ import {
   ProclaimResponseSchema,
   ResignResponseSchema,
 } from "../gen/v3electionpb/v3election_pb.ts";
+import { WatchResponseSchema } from "../gen/etcdserverpb/watch_pb.ts";
+import { Event_EventType, type KeyValue } from "../gen/mvccpb/kv_pb.ts";
 import type { CallContext, Method, StreamCall, StreamConsumer } from "../grpc/method.ts";
+import type { Watcher } from "../mvcc/watcher.ts";
 import type { WatchReceiver, WatchStream } from "../mvcc/watch_stream.ts";
 import type { TxnOutcome } from "../mvcc/txn_eval.ts";
 import type { EtcdServer } from "../server/server.ts";
@@ -99,12 +102,18 @@ async function proclaimAs(
   return outcome;
 }
 
-/** One Observe call: the leader's value now and whenever it or the leader changes; of changes in a row the last. */
+/**
+ * One Observe call: who leads now, every value that the leader proclaims, and who leads after it. Of leaders that were
+ * gone before they could be told, nothing is.
+ */
 class LeaderObserver implements StreamConsumer<LeaderRequest>, WatchReceiver {
   readonly #server: EtcdServer;
   readonly #call: StreamCall<LeaderResponse>;
   readonly #watches: WatchStream;
   #name: Uint8Array | undefined;
+  #leader: Uint8Array | undefined;
+  /** Events up to here were before the last look at the store. */
+  #lookedAt = 0;
   #sentRevision = 0n;
 
   constructor(server: EtcdServer, call: StreamCall<LeaderResponse>) {
@@ -114,7 +123,6 @@ class LeaderObserver implements StreamConsumer<LeaderRequest>, WatchReceiver {
   }
 
   onMessage({ name }: LeaderRequest): void {
-    if (this.#name !== undefined) return; // A server stream has one request.
     this.#name = name;
     this.#server.readBarrier().observe({
       onValue: () => this.#watch(),
@@ -125,7 +133,7 @@ class LeaderObserver implements StreamConsumer<LeaderRequest>, WatchReceiver {
   #watch(): void {
     if (this.#call.ended) return;
     this.#watches.create({ ...claimsOn(this.#name!), startRevision: 0, id: 0, flags: 0 });
-    this.#send();
+    this.#look();
   }
 
   onHalfClose(): void {}
@@ -142,8 +150,17 @@ class LeaderObserver implements StreamConsumer<LeaderRequest>, WatchReceiver {
     return this.#call.writable;
   }
 
-  onEvents(): void {
-    this.#send();
+  onEvents(_watcher: Watcher, revision: number, run: Uint8Array): void {
+    for (const { type, kv } of fromBinary(WatchResponseSchema, run).events) {
+      if (kv === undefined || kv.modRevision <= this.#lookedAt) continue;
+      const isLeader = this.#leader !== undefined && equalBytes(this.#leader, kv.key);
+      if (type === Event_EventType.DELETE) {
+        if (isLeader) this.#look();
+      } else if (isLeader || this.#leader === undefined) {
+        this.#leader = kv.key;
+        this.#tell(revision, kv);
+      }
+    }
   }
 
   /** Events that were missed do not matter, only who leads now; but the watch has ended. */
@@ -151,11 +168,17 @@ class LeaderObserver implements StreamConsumer<LeaderRequest>, WatchReceiver {
     this.#watch();
   }
 
-  #send(): void {
+  /** Finds who leads now. */
+  #look(): void {
+    const revision = this.#server.store.currentRevision;
     const kv = firstClaim(this.#server, this.#name!);
-    if (kv === undefined || kv.modRevision === this.#sentRevision) return;
+    this.#lookedAt = revision;
+    this.#leader = kv?.key;
+    if (kv !== undefined && kv.modRevision !== this.#sentRevision) this.#tell(revision, kv);
+  }
+
+  #tell(revision: number, kv: KeyValue): void {
     this.#sentRevision = kv.modRevision;
-    const header = headerAt(this.#server, this.#server.store.currentRevision);
-    this.#call.send(create(LeaderResponseSchema, { header, kv }));
+    this.#call.send(create(LeaderResponseSchema, { header: headerAt(this.#server, revision), kv }));
   }
 }

@@ -88,7 +88,7 @@ function statusResponse(server: EtcdServer) {
 
 /** An alarm as protobuf's text format prints it: what etcd puts among the errors of a status. */
 function alarmText({ memberId, type }: Alarm): string {
-  return `memberID:${memberId} alarm:${AlarmType.NOSPACE === type ? "NOSPACE" : "CORRUPT"} `;
+  return `memberID:${memberId} alarm:${AlarmType.NOSPACE === type ? "NOSPACE" : "CORRUPT"}`;
 }
 
 function wireAlarm({ memberId, type }: Alarm) {

@@ -67,6 +67,10 @@ test("locks and elections answer as etcd's do", {
     await compare(proclaim, { value: utf8("z") });
     await compare(proclaim, { leader: { ...leads, rev: 999n }, value: utf8("z") });
     await compare(proclaim, { leader: { ...leads, lease: 99n }, value: utf8("z") });
+    for (const key of [{}, { rev }]) {
+      await compare(proclaim, { leader: { name: e, lease: 10n, ...key }, value: utf8("z") });
+      await compare(resign, { leader: { name: e, lease: 10n, ...key } });
+    }
     await compare(resign, { leader: { ...leads, rev: 999n } });
     await compare(resign, {});
     await compare(leader, { name: e });
@@ -183,8 +187,15 @@ test("Observe tells who leads now, what is proclaimed and who comes next", optio
     assert.equal(await seen(), "first");
     const next = client.call(campaign, { name, lease: 2n, value: utf8("second") });
     await claimed(client, "e/2");
-    await client.call(proclaim, { leader: won!.leader!, value: utf8("still") });
-    assert.equal(await seen(), "still");
+    // At once: however they are applied, none is left out.
+    const values = Array.from({ length: 20 }, (_, n) => `value ${n}`);
+    const proclaimed = await Promise.all(
+      values.map((value) => client.call(proclaim, { leader: won!.leader!, value: utf8(value) })),
+    );
+    for (const { status } of proclaimed) assert.equal(status, "OK");
+    const heard: string[] = [];
+    while (heard.length < values.length) heard.push(await seen());
+    assert.deepEqual(heard, values);
     await client.call(resign, { leader: won!.leader! });
     assert.equal((await next).status, "OK");
     assert.equal(await seen(), "second");

@@ -238,6 +238,25 @@ test("malformed calls over HTTP/1.1 are refused", async () => {
   });
 });
 
+test("gRPC itself is not served over HTTP/1.1: it could not say how a call ended", async () => {
+  for (const type of ["application/grpc", "application/grpc+proto", "Application/GRPC"]) {
+    const { status } = await http("POST", "/etcdserverpb.KV/Put", { "content-type": type }, "\0\0\0\0\0");
+    assert.equal(status, 404, type);
+  }
+});
+
+test("a stream that its deadline ends says so: Connect and gRPC-Web", async () => {
+  const path = "/etcdts.v1.BrowserService/Watch";
+  const request = '{"key":"YQ=="}';
+  const framed = `\0\0\0\0${String.fromCharCode(request.length)}${request}`;
+  const type = { "content-type": "application/connect+json", "connect-timeout-ms": "200" };
+  const connect = await http("POST", path, type, framed);
+  assert.match(connect.body, /"code":"deadline_exceeded"/);
+  const webType = { "content-type": "application/grpc-web+json", "grpc-timeout": "200m" };
+  const web = await http("POST", path, webType, framed);
+  assert.match(web.body, /grpc-status: 4\r\n/);
+});
+
 test("browsers of any origin may ask, as etcd allows by default", async () => {
   const origin = "https://example.com";
   const preflight = await http("OPTIONS", "/etcdserverpb.KV/Range", {

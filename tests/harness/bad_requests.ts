@@ -299,11 +299,18 @@ export const badRequests: Readonly<Record<string, readonly BadRequest[]>> = {
       name: "no message",
       path: putA.path,
       body: EMPTY_BYTES,
-      status: "Internal",
+      status: "Unknown",
       message: "EOF",
-      differs: "etcd never answers",
+      differs: "etcd answers so when the end comes after the head, and never when it comes with it",
     },
     { name: "two messages", path: putA.path, body: concatBytes([putA.body, putA.body]), ...ok },
+    {
+      name: "a stream of the server's for two messages",
+      path: `/${KV.typeName}/RangeStream`,
+      body: concatBytes([getA.body, getA.body]),
+      status: "Internal",
+      message: "cardinality violation: received multiple request messages for non-client-streaming RPC",
+    },
   ],
 
   "malformed protobuf": [
@@ -391,7 +398,14 @@ export const badRequests: Readonly<Record<string, readonly BadRequest[]>> = {
       ...withHead({ "content-type": type }),
       ...ok,
     })),
-    ...["text/html", "application/grpcx", undefined].map((type) => ({
+    ...["application/grpcx", "Application/GRPC"].map((type) => ({
+      name: `content type ${type}`,
+      ...getA,
+      ...withHead({ "content-type": type }),
+      status: "InvalidArgument",
+      message: `invalid gRPC request content-type "${type}"`,
+    })),
+    ...["text/html", undefined].map((type) => ({
       name: `content type ${type}`,
       ...getA,
       ...withHead({ "content-type": type }),
