@@ -18,6 +18,8 @@ export interface EtcdConfig extends ServerConfig {
   /** Lets other processes listen on the same ports. */
   readonly socketReusePort: boolean;
   readonly maxConcurrentStreams: number;
+  /** Calls of the JSON gateway at once, which etcd's sends over one connection; Infinity for no limit. */
+  readonly maxJsonCalls: number;
   readonly grpcKeepaliveMinTimeMs: number;
   /** Idle time after which a client is pinged; Infinity for never. */
   readonly grpcKeepaliveIntervalMs: number;

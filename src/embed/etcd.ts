@@ -139,6 +139,7 @@ export class Etcd {
       ? new JsonGateway({
         ...shared,
         receiveBytesMax,
+        callsMax: config.maxJsonCalls,
         traffic: this.#traffic,
         deadlines: this.#grpc.deadlines,
       })

@@ -99,7 +99,7 @@ const member = {
   "max-concurrent-streams": flag(
     uint32,
     STREAMS_UNLIMITED,
-    "Most requests a connection may have under way; the default stands for 10000 here.",
+    "Most requests under way on a connection, and on the JSON API in all; by default 10000, and no limit.",
   ),
   "grpc-keepalive-min-time": flag(duration, 5_000, "Shortest time a client must leave between two pings."),
   "grpc-keepalive-interval": flag(

@@ -28,6 +28,7 @@ export function resolveConfig(settings: Settings): EtcdConfig {
     "grpc-keepalive-timeout": keepaliveTimeoutMs,
     "max-concurrent-streams": streams,
   } = settings;
+  const isUnlimited = streams === STREAMS_UNLIMITED || streams === 0;
   const pings = keepaliveIntervalMs > 0 && keepaliveTimeoutMs > 0;
   const clientTls = tlsFiles(settings, "");
   const peerTls = tlsFiles(settings, "peer-");
@@ -69,7 +70,8 @@ export function resolveConfig(settings: Settings): EtcdConfig {
     clientTls,
     peerTls,
     socketReusePort: settings["socket-reuse-port"],
-    maxConcurrentStreams: streams === STREAMS_UNLIMITED || streams === 0 ? DEFAULT_STREAMS_MAX : streams,
+    maxConcurrentStreams: isUnlimited ? DEFAULT_STREAMS_MAX : streams,
+    maxJsonCalls: isUnlimited ? Infinity : streams,
     grpcKeepaliveMinTimeMs: keepaliveMinTimeMs > 0 ? keepaliveMinTimeMs : GRPC_KEEPALIVE_MIN_TIME_MS,
     grpcKeepaliveIntervalMs: pings ? keepaliveIntervalMs : Infinity,
     grpcKeepaliveTimeoutMs: keepaliveTimeoutMs,

@@ -107,6 +107,7 @@ export abstract class JsonCall implements CallContext, DeadlineNode {
     if (this.deadlineMs !== Infinity) this.gateway.options.deadlines.leave(this);
     this.binding.route.stats.handled[code]! += 1;
     this.onFinish(reason);
+    this.gateway.slots.release();
   }
 
   get ended(): boolean {

@@ -8,6 +8,7 @@ import { Code, RpcError } from "../grpc/status.ts";
 import type { HttpExchange, RequestBody } from "../http1/api.ts";
 import { ResponseHead } from "../http1/response_head.ts";
 import { gatewayBindings } from "./bindings.ts";
+import { CallSlots } from "./call_slots.ts";
 import { type MessagePlan, messagePlan } from "./json_plan.ts";
 import { JsonReader } from "./json_reader.ts";
 import { JsonStreamCall } from "./json_stream_call.ts";
@@ -18,6 +19,8 @@ export interface JsonGatewayOptions {
   readonly methods: MethodTable;
   /** Largest request accepted, as protobuf. */
   readonly receiveBytesMax: number;
+  /** Calls at once. */
+  readonly callsMax: number;
   readonly toStatus: (error: unknown) => RpcError;
   readonly admit: (method: Method, context: CallContext) => void;
   readonly traffic: TrafficCounter;
@@ -70,6 +73,7 @@ export class JsonGateway {
   readonly options: JsonGatewayOptions;
   readonly jsonBytesMax: number;
   readonly reader = new JsonReader();
+  readonly slots: CallSlots;
   readonly #bindings = new Map<string, JsonBinding | DescMethod>();
   #encoded = new ByteWriter(4096);
   #json = new ByteWriter(4096);
@@ -77,6 +81,7 @@ export class JsonGateway {
   constructor(options: JsonGatewayOptions) {
     this.options = options;
     this.jsonBytesMax = options.receiveBytesMax * JSON_LENGTH_RATIO;
+    this.slots = new CallSlots(options.callsMax, this.jsonBytesMax);
     for (const [path, desc] of gatewayBindings) {
       const route = options.methods.find(methodPath(desc));
       const binding = route === undefined
@@ -101,9 +106,9 @@ export class JsonGateway {
     if (!("route" in binding)) {
       return this.#refuse(exchange, this.options.methods.unknownMethod(methodPath(binding)));
     }
-    return binding.route.method.kind === "unary"
-      ? new JsonUnaryCall(this, binding, exchange)
-      : new JsonStreamCall(this, binding, exchange);
+    const Call = binding.route.method.kind === "unary" ? JsonUnaryCall : JsonStreamCall;
+    if (this.slots.take()) return new Call(this, binding, exchange);
+    return this.slots.wait(exchange, () => new Call(this, binding, exchange));
   }
 
   #refuse(exchange: HttpExchange, error: RpcError): RequestBody {

@@ -43,6 +43,7 @@ function gatewayOf(handle: Handle): Gateway {
 function gatewayWith(handlers: readonly Method[]): Gateway {
   const methods = new MethodTable(handlers);
   const gateway = new JsonGateway({
+    callsMax: Infinity,
     methods,
     receiveBytesMax: 1000,
     toStatus: (error) => new RpcError(Code.Internal, (error as Error).message),

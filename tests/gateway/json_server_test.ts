@@ -1,6 +1,6 @@
 /** The JSON gateway of a running server: what is no matter of messages. */
 import assert from "node:assert/strict";
-import { request } from "node:http";
+import { type ClientRequest, request } from "node:http";
 import { test } from "node:test";
 import { eventually, WAIT_MS_MAX } from "../harness/deadline.ts";
 import { type EtcdProcess, httpGet, startEtcd } from "../harness/etcd_process.ts";
@@ -141,3 +141,44 @@ test("--enable-grpc-gateway=false leaves /v3 unserved", async () => {
     assert.deepEqual([status, body], [404, "404 page not found\n"]);
   });
 });
+
+test("calls past --max-concurrent-streams wait for others to end, in order, unless their client goes", async () => {
+  await serving(["--max-concurrent-streams=2"], async ({ port }) => {
+    const watches = [await openWatch(port), await openWatch(port)];
+    const answers: string[] = [];
+    const put = postJson(port, "/v3/kv/put", PUT).then(() => answers.push("put"));
+    const gone = request({ host: "127.0.0.1", port, path: "/v3/kv/put", method: "POST", agent: false });
+    gone.on("error", () => {});
+    gone.write('{"key":"Z29uZQ=="');
+    const get = postJson(port, "/v3/kv/range", GET).then(({ body }) => {
+      answers.push("get");
+      assert.match(body, /"value":"YmFy"/);
+    });
+    // Health goes by another way.
+    for (let i = 0; i < 20; i += 1) assert.equal((await httpGet(port, "/health")).status, 200);
+    assert.deepEqual(answers, []);
+    gone.destroy();
+    watches[0]!.destroy();
+    await put;
+    await get;
+    assert.deepEqual(answers, ["put", "get"]);
+    const { body } = await postJson(port, "/v3/kv/range", '{"key":"Z29uZQ=="}');
+    assert.doesNotMatch(body, /"kvs"/);
+    watches[1]!.destroy();
+  });
+});
+
+/** A watch that has been answered. */
+function openWatch(port: number): Promise<ClientRequest> {
+  return new Promise((resolve, reject) => {
+    const outgoing = request(
+      { host: "127.0.0.1", port, path: "/v3/watch", method: "POST", agent: false },
+      (response) => {
+        response.on("error", () => {});
+        response.once("data", () => resolve(outgoing));
+      },
+    );
+    outgoing.on("error", reject);
+    outgoing.write('{"create_request":{"key":"YQ=="}}');
+  });
+}
