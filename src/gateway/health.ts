@@ -98,8 +98,11 @@ async function failureOf(check: Check, server: EtcdServer): Promise<string | und
 }
 
 /** A read as the health checks of etcd make it: of no key in particular, of the local store. */
-function readLocally({ store }: EtcdServer): void {
+function readLocally({ store, metrics, ports: { clock } }: EtcdServer): void {
+  const startedMs = clock.monotonicMs();
   store.range({ key: new Uint8Array(0), rangeEnd: new Uint8Array(0), limit: 1, keysOnly: true });
+  const tookMs = clock.monotonicMs() - startedMs;
+  metrics.onRange(true, tookMs, tookMs);
 }
 
 function textOf(error: unknown): string {

@@ -42,6 +42,12 @@ export class ServerMetrics {
     this.lastCompactionSeconds = Math.floor(wallMs / 1000);
   }
 
+  /** A range is read, or was refused: how long since it came in, and since its reading began. */
+  onRange(succeeded: boolean, tookMs: number, readMs: number): void {
+    this.requests.observe("Range", succeeded, tookMs / 1000);
+    this.ranges.observe("Range", succeeded, readMs / 1000);
+  }
+
   /** The leader is known, changed or lost (0). */
   onLeader(leader: bigint): void {
     const hasLeader = leader !== 0n;

@@ -483,7 +483,8 @@ export class EtcdServer {
   ): void {
     this.metrics.applies.observe(operationNames[kind], succeeded, tookMs / 1000);
     if (sinceProposedMs !== undefined) {
-      this.metrics.requests.observe(operationNames[kind], succeeded, sinceProposedMs / 1000);
+      // To etcd a request that was refused when it was applied has succeeded, too: the cluster has done its part.
+      this.metrics.requests.observe(operationNames[kind], true, sinceProposedMs / 1000);
     }
     if (tookMs < this.config.warningApplyMs) return;
     this.metrics.slowApplies += 1;

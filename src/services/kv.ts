@@ -166,10 +166,8 @@ class KvService {
   }
 
   #onRangeRead(succeeded: boolean, startedMs: number, readMs: number): void {
-    const { metrics } = this.#server;
     const now = this.#now();
-    metrics.requests.observe("Range", succeeded, (now - startedMs) / 1000);
-    metrics.ranges.observe("Range", succeeded, (now - readMs) / 1000);
+    this.#server.metrics.onRange(succeeded, now - startedMs, now - readMs);
   }
 
   #now(): number {
