@@ -154,6 +154,7 @@ export class Etcd {
       server,
       json: this.#json,
       connect,
+      receiveBytesMax,
       origins: this.#origins,
       process: runtime.process,
       renderMetrics: metricsRenderer({

@@ -2,6 +2,7 @@ import { Hono } from "hono";
 import type { UniversalHandler } from "@connectrpc/connect/protocol";
 import { serveConnect } from "../grpc/connect_bridge.ts";
 import { looksLikeGrpc } from "../grpc/metadata.ts";
+import { isWebText, serveWebText } from "../grpc/web_text.ts";
 import type { Process } from "../ports/process.ts";
 import type { PeerInfo } from "../ports/sockets.ts";
 import type { EtcdServer } from "../server/server.ts";
@@ -18,6 +19,8 @@ export interface GatewayOptions {
   readonly connect: ReadonlyMap<string, UniversalHandler>;
   /** Undefined when --enable-grpc-gateway is off. */
   readonly json: JsonGateway | undefined;
+  /** Largest message accepted. */
+  readonly receiveBytesMax: number;
   readonly origins: OriginPolicy;
   readonly process: Process;
   /** The metrics in Prometheus's text format. */
@@ -31,7 +34,7 @@ export interface GatewayEnv {
 
 /** What the client port serves beside gRPC: health, metrics and version, Connect and gRPC-Web, JSON. */
 export function gatewayApp(options: GatewayOptions): Hono<GatewayEnv> {
-  const { server, connect, json, origins, process, renderMetrics } = options;
+  const { server, connect, json, receiveBytesMax, origins, process, renderMetrics } = options;
   const app = new Hono<GatewayEnv>();
   app.use(async (context, next) => {
     const origin = context.req.header("origin") ?? null;
@@ -75,7 +78,11 @@ export function gatewayApp(options: GatewayOptions): Hono<GatewayEnv> {
     const handler = connect.get(new URL(context.req.url).pathname);
     // gRPC itself needs HTTP/2, and has been served by now.
     if (handler === undefined || looksLikeGrpc(context.req.header("content-type"))) return context.notFound();
-    return serveConnect(handler, context.req.raw, context.env.httpVersion, context.env.peer);
+    const { httpVersion, peer } = context.env;
+    const serve = (request: Request) => serveConnect(handler, request, httpVersion, peer);
+    const { raw } = context.req;
+    if (isWebText(context.req.header("content-type"))) return serveWebText(raw, receiveBytesMax, serve);
+    return serve(raw);
   });
   app.notFound((context) => notFound(context, json !== undefined));
   return app;

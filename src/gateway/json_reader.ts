@@ -1,6 +1,6 @@
 import { ByteWriter } from "../base/byte_writer.ts";
 import { beginMessage, endMessage, writeInteger } from "../base/wire.ts";
-import { decodeBase64 } from "./base64.ts";
+import { decodeBase64 } from "../base/base64.ts";
 import type { FieldPlan, MessagePlan } from "./json_plan.ts";
 
 /** Text that is no JSON of the message it should be. The fault is the sender's; the words are protojson's. */

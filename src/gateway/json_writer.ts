@@ -9,7 +9,7 @@ import {
   readUnknown,
   readVarint,
 } from "../base/wire.ts";
-import { encodeBase64 } from "./base64.ts";
+import { encodeBase64 } from "../base/base64.ts";
 import type { FieldPlan, MessagePlan } from "./json_plan.ts";
 
 const QUOTE = 0x22;

@@ -257,6 +257,36 @@ test("a stream that its deadline ends says so: Connect and gRPC-Web", async () =
   assert.match(web.body, /grpc-status: 4\r\n/);
 });
 
+test("gRPC-Web in text: base64 both ways, in parts as they come", async () => {
+  const type = { "content-type": "application/grpc-web-text+json", "grpc-timeout": "300m" };
+  const ask = async (path: string, json: string, parts = 1): Promise<string> => {
+    const text = `\0\0\0\0${String.fromCharCode(json.length)}${json}`;
+    const cut = parts === 1 ? text.length : Math.floor(text.length / parts);
+    let body = "";
+    for (let at = 0; at < text.length; at += cut) body += btoa(text.slice(at, at + cut));
+    const answer = await http("POST", path, type, body);
+    assert.equal(answer.status, 200);
+    assert.equal(answer.headers["content-type"], type["content-type"]);
+    return answer.body.replace(/[^=]+={0,2}/g, (part) => atob(part));
+  };
+  const put = "/etcdserverpb.KV/Put";
+  assert.match(await ask(put, '{"key":"dGV4dA==","value":"MQ=="}'), /"header":.*grpc-status: 0\r\n$/s);
+  assert.match(
+    await ask(put, "{}", 2),
+    /key%20is%20not%20provided.*grpc-status: 3\r\n/s,
+  );
+  assert.match(
+    await ask("/etcdserverpb.KV/Range", '{"key":"dGV4dA=="}', 4),
+    /"value":"MQ==".*grpc-status: 0/s,
+  );
+  const watched = await ask("/etcdts.v1.BrowserService/Watch", '{"key":"dGV4dA==","startRevision":"1"}');
+  assert.match(watched, /"created":true.*"events":\[.*grpc-status: 4\r\n/s);
+  for (const body of ["AAAA!", "AAAAA", "====", "AAA=A", "AAAA AAAA"]) {
+    assert.equal((await http("POST", put, type, body)).status, 400, body);
+  }
+  assert.equal((await http("POST", put, type, "A".repeat(4 << 20))).status, 413);
+});
+
 test("browsers of any origin may ask, as etcd allows by default", async () => {
   const origin = "https://example.com";
   const preflight = await http("OPTIONS", "/etcdserverpb.KV/Range", {

@@ -1,4 +1,4 @@
-import type { ByteWriter } from "../base/byte_writer.ts";
+import type { ByteWriter } from "./byte_writer.ts";
 
 const ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 const URL_ALPHABET = ALPHABET.slice(0, 62) + "-_";
