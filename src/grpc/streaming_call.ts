@@ -28,6 +28,7 @@ export class StreamingCall implements RequestBody, CallContext, StreamCall<unkno
   readonly #stream: ServerStream;
   readonly #startedMs: number;
   readonly #waitingBytesMax: number;
+  readonly #takesOneMessage: boolean;
   readonly #reader: MessageReader;
   #consumer: StreamConsumer<unknown> | undefined = undefined;
   /** The message of a call that takes one: it is handed over when the client has said that it is the only one. */
@@ -48,6 +49,7 @@ export class StreamingCall implements RequestBody, CallContext, StreamCall<unkno
     });
     const method = head.route.method as StreamMethod<unknown, unknown>;
     this.#waitingBytesMax = method.waitingBytesMax ?? WAITING_BYTES_MAX;
+    this.#takesOneMessage = method.kind === "server_stream";
     this.#guard(() => {
       server.options.admit(method, this);
       this.#consumer = method.open(this);
@@ -91,10 +93,6 @@ export class StreamingCall implements RequestBody, CallContext, StreamCall<unkno
       }
       this.#consumer?.onHalfClose();
     });
-  }
-
-  get #takesOneMessage(): boolean {
-    return this.head.route.method.kind === "server_stream";
   }
 
   onReset(_errorCode: number): void {
