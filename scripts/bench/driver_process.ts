@@ -27,11 +27,15 @@ export class DriverProcess {
     });
   }
 
-  /** The next report. Throws when the driver has given up, having said why on the standard error. */
+  /** The next report. Throws when none comes, or the driver has given up, having said why on the standard error. */
   async next<Report>(): Promise<Report> {
-    const timer = setTimeout(() => this.stop(), REPORT_TIMEOUT_MS);
+    let problem = "has ended without a report";
+    const timer = setTimeout(() => {
+      problem = `has had nothing to report for ${REPORT_TIMEOUT_MS / 1000} s`;
+      this.stop();
+    }, REPORT_TIMEOUT_MS);
     while (this.#lines.length === 0) {
-      if (this.#isClosed) throw new Error("The load driver has ended without a report");
+      if (this.#isClosed) throw new Error(`The load driver ${problem}`);
       await new Promise<void>((resolve) => this.#wake = resolve);
     }
     clearTimeout(timer);
