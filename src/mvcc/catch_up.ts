@@ -11,8 +11,8 @@ const SLICE_REVISIONS = 500;
 /** Encoded events of one slice, and bytes read for it, beyond which it ends with the revision. */
 const SLICE_BYTES_MAX = 512 * 1024;
 const SLICE_READ_BYTES_MAX = 2 * 1024 * 1024;
-/** Records read in one turn of the event loop: some 0.15 ms, which other clients hardly feel. */
-const TURN_RECORDS = 128;
+/** Records read in one turn of the event loop: some 0.1 ms, which other clients hardly feel. */
+const TURN_RECORDS = 64;
 const TURN_READ_BYTES_MAX = 1024 * 1024;
 /** Watchers cancelled, and groups that change their index, in one turn. */
 const TURN_MOVES_MAX = 500;
