@@ -123,6 +123,7 @@ class LeaderObserver implements StreamConsumer<LeaderRequest>, WatchReceiver {
   }
 
   onMessage({ name }: LeaderRequest): void {
+    if (this.#name !== undefined) return; // A server stream has one request; a JSON body may go on after it.
     this.#name = name;
     this.#server.readBarrier().observe({
       onValue: () => this.#watch(),
